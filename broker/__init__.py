@@ -1,0 +1,1 @@
+"""Everything in Redis: intake, trigger matching, publishing, the ledger, logs, counters."""

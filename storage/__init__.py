@@ -1,0 +1,1 @@
+"""Everything in the object store: client, bucket rules, event records, functions, roles."""

@@ -1,0 +1,40 @@
+"""Errors of storage, and the root of all of Bucketwheel's.
+
+BucketwheelError
+├── SettingsError            a setting is missing or bad
+└── StorageError
+    ├── EventFormatError     a notification is not of a known shape
+    ├── FunctionNotFound     no function of that name is deployed
+    ├── PackageError         a code package cannot be used
+    └── StoreUnavailable     the object store refused or did not answer
+"""
+
+from __future__ import annotations
+
+
+class BucketwheelError(Exception):
+    """Raised when something went wrong that the user can read about and act on."""
+
+
+class SettingsError(BucketwheelError):
+    """Raised when a setting is missing or has a bad value."""
+
+
+class StorageError(BucketwheelError):
+    """Raised when something about stored objects went wrong."""
+
+
+class EventFormatError(StorageError):
+    """Raised when a notification from the object store is not of a known shape."""
+
+
+class FunctionNotFound(StorageError):
+    """Raised when no function of that name is deployed."""
+
+
+class PackageError(StorageError):
+    """Raised when a code package is damaged, hostile or too large."""
+
+
+class StoreUnavailable(StorageError):
+    """Raised when the object store refused a request or did not answer."""

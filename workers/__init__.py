@@ -1,0 +1,1 @@
+"""The Celery worker: its pool, the supervisor, execution environments, deployments."""
