@@ -7,16 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-#: The events of a finished write, named one by one: `ObjectCreated:*` would include tagging.
-WRITING_EVENTS = (
-    "ObjectCreated:Put",
-    "ObjectCreated:Post",
-    "ObjectCreated:Copy",
-    "ObjectCreated:CompleteMultipartUpload",
-)
-
-FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 EventName = Literal[
     "ObjectCreated:Put",
     "ObjectCreated:Post",
@@ -25,6 +15,17 @@ EventName = Literal[
     "ObjectRemoved:Delete",
     "ObjectRemoved:DeleteMarkerCreated",
 ]
+
+#: The events of a finished write, named one by one: `ObjectCreated:*` would include tagging.
+WRITING_EVENTS: tuple[EventName, ...] = (
+    "ObjectCreated:Put",
+    "ObjectCreated:Post",
+    "ObjectCreated:Copy",
+    "ObjectCreated:CompleteMultipartUpload",
+)
+
+FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 
 
 class _Frozen(BaseModel):

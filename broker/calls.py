@@ -1,0 +1,89 @@
+"""Calling a function by hand: enqueue an event, or enqueue it and wait for the response."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import orjson
+from redis import Redis
+
+from broker import keys
+from broker.errors import FunctionFailed, InvalidPayload, NoResponse, PayloadTooLarge
+from broker.invocation import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD, FunctionFault
+from broker.publication import FUNCTIONS_CHANGED, NewInvocation, Publication, Publisher
+from broker.settings import BrokerSettings
+from storage.errors import FunctionNotFound
+
+
+def enqueue(redis: Redis, function: str, payload: bytes) -> str:
+    """Queue an event for a function; returns the invocation id.
+
+    Raises:
+        FunctionNotFound, InvalidPayload, PayloadTooLarge (over 1 MB).
+    """
+    _check(payload, MAX_ASYNC_PAYLOAD)
+    return _publish(redis, function, payload, reply=False)
+
+
+def invoke(redis: Redis, function: str, payload: bytes, *, timeout: float) -> bytes:
+    """Queue an event, wait up to `timeout` seconds for the response; returns it as JSON.
+
+    A failed call is not retried: the caller is told.
+
+    Raises:
+        FunctionFailed, FunctionNotFound, InvalidPayload, NoResponse, PayloadTooLarge (over 6 MB).
+    """
+    _check(payload, MAX_SYNC_PAYLOAD)
+    id = _publish(redis, function, payload, reply=True)
+    reply = _wait(redis, id, timeout)
+    if reply is None:
+        raise NoResponse(
+            f"{function} gave no response within {timeout:g} s (invocation {id}); it may still"
+            " run: see `bucketwheel status` and `bucketwheel logs`"
+        )
+    return _response(reply)
+
+
+def _wait(redis: Redis, id: str, timeout: float) -> bytes | None:
+    """Wait in steps shorter than the connection's own time limit."""
+    left = timeout
+    while left > 0:
+        found: Any = redis.blpop([keys.reply(id)], timeout=min(left, 2.0))
+        if found is not None:
+            return bytes(found[1])
+        left -= 2.0
+    return None
+
+
+def _response(reply: bytes) -> bytes:
+    if reply.startswith(b'{"response":'):
+        return reply[len(b'{"response":') : -1]
+    fault = orjson.loads(reply)["fault"]
+    raise FunctionFailed(FunctionFault(fault["type"], fault["message"], tuple(fault["trace"])))
+
+
+def _check(payload: bytes, most: int) -> None:
+    if len(payload) > most:
+        raise PayloadTooLarge(
+            f"the payload has {len(payload):,} bytes; at most {most:,} are allowed here"
+            " (put large data into a bucket and send its key)"
+        )
+    try:
+        orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise InvalidPayload(f"the payload is not JSON: {error}") from None
+
+
+def _publish(redis: Redis, function: str, payload: bytes, *, reply: bool) -> str:
+    publisher = Publisher(redis, BrokerSettings.read())
+    invocation = NewInvocation(str(uuid.uuid4()), function, payload, "by hand")
+    while True:
+        generation = publisher.generation()
+        if not redis.hexists(keys.FUNCTIONS, function):
+            raise FunctionNotFound(
+                f"no function {function!r} is deployed: `bucketwheel functions` lists them"
+            )
+        publication = Publication([invocation], reply=reply)
+        if publisher.publish(publication, generation) != FUNCTIONS_CHANGED:
+            return invocation.id

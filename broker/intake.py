@@ -1,0 +1,174 @@
+"""The intake: moves the object store's events into function queues.
+
+One round: take events into the intake's own in-flight list; parse and match them; then one
+transaction empties that list, enters the ledger and pushes the Celery messages. Any number of
+intakes run side by side. One that dies in between leaves its list, which another gives back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from redis import Redis
+
+from broker import keys
+from broker.connection import UNAVAILABLE, connect
+from broker.ledger import invocation_id
+from broker.publication import (
+    FUNCTIONS_CHANGED,
+    DeadLetter,
+    NewInvocation,
+    Publication,
+    Publisher,
+)
+from broker.reaper import Reaper
+from broker.scripts import Script
+from broker.settings import LIVENESS, BrokerSettings
+from broker.triggers import TriggerIndex
+from storage import events
+from storage.configuration import FunctionConfiguration, Trigger
+from storage.errors import EventFormatError, StorageError
+from storage.events import EventRecord
+
+log = logging.getLogger("bucketwheel.intake")
+
+#: Seconds between rounds of the reaper, and the longest wait for an event.
+TICK: Final = 1.0
+
+#: Reads the deployed functions from the store.
+Functions = Callable[[], Mapping[str, FunctionConfiguration]]
+
+
+class Intake:
+    """Takes events, matches triggers, publishes invocations; start, run_once, stop."""
+
+    def __init__(
+        self, settings: BrokerSettings, functions: Functions, deployments: Trigger, region: str
+    ) -> None:
+        """`deployments` is the trigger of the platform's own function: an upload of code."""
+        self.id = uuid.uuid4().hex[:12]
+        self._settings = settings
+        self._functions = functions
+        self._deployments = deployments
+        self._region = region
+        self._redis: Redis = connect(settings)
+        self._publisher = Publisher(self._redis, settings)
+        self._reaper = Reaper(self._redis)
+        self._take = Script("take")
+        self._index = TriggerIndex({})
+        self._generation: bytes | None = None
+        self._next_tick = 0.0
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Run until `stop`; whatever Redis or the store do, go on when they are back."""
+        log.info("intake %s takes events from %s", self.id, keys.EVENTS)
+        while not self._stopping.is_set():
+            try:
+                self.run_once()
+            except UNAVAILABLE as error:
+                self._wait("Redis does not answer", error)
+            except StorageError as error:
+                self._wait("functions cannot be read", error)
+
+    def stop(self) -> None:
+        """End after the round in hand; calling it again, or before start, is safe."""
+        self._stopping.set()
+
+    def run_once(self) -> int:
+        """One round; returns the number of new invocations."""
+        self._tick()
+        taken = self._take_events()
+        if not taken:
+            return 0
+        while not self._stopping.is_set():
+            if self._generation is None:
+                self._read_functions()
+            new = self._publish(taken)
+            if new != FUNCTIONS_CHANGED:
+                return max(new, 0)
+            self._generation = None
+        return 0
+
+    def _publish(self, taken: list[bytes]) -> int:
+        assert self._generation is not None
+        publication = plan(taken, self._index, self._region)
+        return self._publisher.publish(publication, self._generation, self.id, len(taken))
+
+    def _take_events(self) -> list[bytes]:
+        """Events in flight: all that wait, up to a batch; or the first to come within a tick."""
+        batch = self._settings.event_batch
+        found: list[bytes] = self._take.run(self._redis, self.id, batch, int(LIVENESS * 1000))
+        if found:
+            return found
+        wait: Any = max(0.01, min(TICK, self._next_tick - time.monotonic()))
+        first: Any = self._redis.blmove(
+            keys.EVENTS, keys.inflight(self.id), wait, src="LEFT", dest="RIGHT"
+        )
+        return [] if first is None else [first]
+
+    def _read_functions(self) -> None:
+        """Read the deployed functions anew, and announce their names to callers."""
+        generation = self._publisher.generation()
+        functions = self._functions()
+        triggers = {name: each.triggers for name, each in functions.items()}
+        self._index = TriggerIndex({**triggers, keys.DEPLOY: (self._deployments,)})
+        announce(self._redis, functions)
+        self._generation = generation
+        log.info("%d functions", len(functions))
+
+    def _tick(self) -> None:
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK
+            self._reaper.run_once()
+            if self._generation is None or self._publisher.generation() != self._generation:
+                self._read_functions()
+
+    def _wait(self, what: str, error: Exception) -> None:
+        log.warning("%s, trying again in 1 s: %s", what, error)
+        self._generation = None
+        self._stopping.wait(1.0)
+
+
+def announce(redis: Redis, functions: Mapping[str, FunctionConfiguration]) -> None:
+    """Replace the list of deployed functions that callers ask; the store remains the truth."""
+    pipeline = redis.pipeline()
+    pipeline.delete(keys.FUNCTIONS)
+    if functions:
+        versions: Any = {name: each.version for name, each in functions.items()}
+        pipeline.hset(keys.FUNCTIONS, mapping=versions)
+    pipeline.execute()
+
+
+def plan(notifications: list[bytes], index: TriggerIndex, region: str) -> Publication:
+    """What these notifications ask for: an invocation per record and function it matches.
+
+    A notification of no known shape becomes a dead letter that says what is wrong with it.
+    """
+    publication = Publication()
+    for raw in notifications:
+        try:
+            for record in events.parse(raw):
+                publication.invocations += _invocations(record, index, region)
+        except EventFormatError as error:
+            log.warning("a notification is kept as a dead letter: %s", error)
+            letter = DeadLetter(uuid.uuid4().hex, keys.INTAKE, raw, str(error))
+            publication.letters.append(letter)
+    return publication
+
+
+def _invocations(record: EventRecord, index: TriggerIndex, region: str) -> list[NewInvocation]:
+    functions = index.match(record.bucket, record.event, record.key)
+    if not functions:
+        return []
+    event, identity = record.aws_event(region), record.identity
+    label = f"{record.bucket}/{record.key}"[:200]
+    return [
+        NewInvocation(invocation_id(identity, function), function, event, label)
+        for function in functions
+    ]

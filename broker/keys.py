@@ -1,0 +1,111 @@
+"""The key space in Redis: every key is made here. Database 0, one instance of its own.
+
+| key (behind `bucketwheel:`)   | type   | meaning                                     | written by          |
+|-------------------------------|--------|---------------------------------------------|---------------------|
+| `events`                      | list   | notifications, as the object store sent them| object store        |
+| `intakes`                     | set    | ids of intakes that may hold events         | intake              |
+| `intake:<id>:alive`           | string | expires when the intake is dead             | intake              |
+| `intake:<id>:inflight`        | list   | notifications it has taken, not published   | intake              |
+| `seen:<slot>`                 | set    | invocation ids published in that time slot  | intake, calls       |
+| `functions`                   | hash   | name -> version of every deployed function  | intake, deployment  |
+| `functions:generation`        | string | counts changes of functions                 | deployment          |
+| `invocation:<id>`             | hash   | ledger entry of an unfinished invocation:   | intake, calls,      |
+|                               |        | function event label state attempt failures | worker, reaper      |
+|                               |        | worker reply                                |                     |
+| `queued:<function>`           | zset   | id -> ms since when its message is queued   | all of these        |
+| `queues`                      | set    | functions that ever had work queued         | intake, calls       |
+| `delayed`                     | zset   | id -> ms when its retry is due              | worker              |
+| `workers`                     | set    | ids of workers that may hold invocations    | worker              |
+| `worker:<id>:alive`           | string | expires when the worker is dead             | worker              |
+| `running:<worker>`            | hash   | id -> function, what the worker holds       | worker, reaper      |
+| `reply:<id>`                  | list   | the response somebody waits for; expires    | worker              |
+| `dead`                        | hash   | id -> dead letter (JSON)                    | worker, intake      |
+| `dead:index`                  | zset   | id -> ms when it was given up               | worker, intake      |
+| `counters:<function>`         | hash   | succeeded failed retried dead cold_starts   | worker, intake      |
+|                               |        | last_error                                  |                     |
+| `logs:<function>`             | stream | what its invocations logged, capped         | worker, intake      |
+| `deployment:<id>`             | stream | steps of one deployment; expires            | worker              |
+
+Celery adds its own: the list `function.<name>` (one queue per function), `unacked`,
+`unacked_index`, `unacked_mutex` and `_kombu.binding.*`.
+
+States of a ledger entry: `queued` (its message is in the function's queue), `running` (a worker
+holds it), `delayed` (a retry is due later). No entry: finished, or given up and in `dead`.
+"""
+
+from __future__ import annotations
+
+PREFIX = "bucketwheel:"
+EVENTS = PREFIX + "events"
+INTAKES = PREFIX + "intakes"
+FUNCTIONS = PREFIX + "functions"
+GENERATION = PREFIX + "functions:generation"
+QUEUES = PREFIX + "queues"
+DELAYED = PREFIX + "delayed"
+WORKERS = PREFIX + "workers"
+DEAD = PREFIX + "dead"
+DEAD_INDEX = PREFIX + "dead:index"
+
+#: What deploys uploads, and what files broken notifications: no user's function has a colon.
+DEPLOY = "bucketwheel:deploy"
+INTAKE = "bucketwheel:intake"
+
+
+def queue(function: str) -> str:
+    """Celery queue of a function; its name is also the Redis list's."""
+    return f"function.{function}"
+
+
+def intake_alive(intake: str) -> str:
+    """String, expires when the intake is dead."""
+    return f"{PREFIX}intake:{intake}:alive"
+
+
+def inflight(intake: str) -> str:
+    """List of the notifications an intake has taken and not yet published."""
+    return f"{PREFIX}intake:{intake}:inflight"
+
+
+def seen(slot: int) -> str:
+    """Set of invocation ids published in a time slot."""
+    return f"{PREFIX}seen:{slot}"
+
+
+def invocation(id: str) -> str:
+    """Hash, the ledger entry of an unfinished invocation."""
+    return f"{PREFIX}invocation:{id}"
+
+
+def queued(function: str) -> str:
+    """Sorted set of a function's waiting invocations."""
+    return f"{PREFIX}queued:{function}"
+
+
+def worker_alive(worker: str) -> str:
+    """String, expires when the worker is dead."""
+    return f"{PREFIX}worker:{worker}:alive"
+
+
+def running(worker: str) -> str:
+    """Hash of the invocations a worker holds, each with its function."""
+    return f"{PREFIX}running:{worker}"
+
+
+def reply(id: str) -> str:
+    """List that gets the response of an invocation somebody waits for."""
+    return f"{PREFIX}reply:{id}"
+
+
+def counters(function: str) -> str:
+    """Hash of a function's counters."""
+    return f"{PREFIX}counters:{function}"
+
+
+def logs(function: str) -> str:
+    """Stream of what a function's invocations logged."""
+    return f"{PREFIX}logs:{function}"
+
+
+def deployment(id: str) -> str:
+    """Stream of the steps of one deployment."""
+    return f"{PREFIX}deployment:{id}"

@@ -1,0 +1,77 @@
+-- The one transaction that ends an attempt: close the ledger entry, or schedule its retry, or
+-- keep it as a dead letter; answer who waits; count and log.
+--
+-- ARGV: worker id, then for each attempt:
+--       id, function, attempt, status ('succeeded', 'failed', 'returned': not run, back in line),
+--       retries allowed, delay of the next retry (ms), cold ('1' or ''), reply (or ''),
+--       letter (JSON, or ''), reason in one line (or ''), number of log entries, log entries...
+-- Returns for each 1, or 0 when the attempt is not the current one any more: then nothing was
+--       changed but the log.
+local P = 'bucketwheel:'
+local worker = ARGV[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function close(id) redis.call('DEL', P .. 'invocation:' .. id) end
+
+local function answer(id, reply)
+  redis.call('RPUSH', P .. 'reply:' .. id, reply)
+  redis.call('EXPIRE', P .. 'reply:' .. id, 60)
+end
+
+local function give_up(id, counters, letter)
+  redis.call('HSET', P .. 'dead', id, letter)
+  redis.call('ZADD', P .. 'dead:index', now, id)
+  redis.call('HINCRBY', counters, 'dead', 1)
+  close(id)
+end
+
+local function fail(id, failures, a, counters)
+  redis.call('HINCRBY', counters, 'failed', 1)
+  redis.call('HSET', counters, 'last_error', a.reason)
+  if a.reply ~= '' then
+    answer(id, a.reply)
+    close(id)
+  elseif failures < a.retries then
+    redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed', 'failures', failures + 1)
+    redis.call('ZADD', P .. 'delayed', now + a.delay, id)
+    redis.call('HINCRBY', counters, 'retried', 1)
+  else
+    give_up(id, counters, a.letter)
+  end
+end
+
+local function finish(id, fn, a)
+  local got = redis.call('HMGET', P .. 'invocation:' .. id, 'attempt', 'failures', 'state', 'worker')
+  if got[1] ~= a.attempt or got[3] ~= 'running' or got[4] ~= worker then return 0 end
+  redis.call('HDEL', P .. 'running:' .. worker, id)
+  local counters = P .. 'counters:' .. fn
+  if a.status == 'returned' then
+    redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed')
+    redis.call('ZADD', P .. 'delayed', now + a.delay, id)
+    return 1
+  end
+  if a.cold ~= '' then redis.call('HINCRBY', counters, 'cold_starts', 1) end
+  if a.status == 'failed' then
+    fail(id, tonumber(got[2]), a, counters)
+  else
+    redis.call('HINCRBY', counters, 'succeeded', 1)
+    if a.reply ~= '' then answer(id, a.reply) end
+    close(id)
+  end
+  return 1
+end
+
+local answers, at = {}, 2
+while at <= #ARGV do
+  local id, fn, logs = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 10])
+  answers[#answers + 1] = finish(id, fn, {
+    attempt = ARGV[at + 2], status = ARGV[at + 3], retries = tonumber(ARGV[at + 4]),
+    delay = tonumber(ARGV[at + 5]), cold = ARGV[at + 6], reply = ARGV[at + 7],
+    letter = ARGV[at + 8], reason = ARGV[at + 9]})
+  for n = 1, logs do
+    redis.call('XADD', P .. 'logs:' .. fn, 'MAXLEN', '~', 2000, '*', 'text', ARGV[at + 10 + n])
+  end
+  at = at + 11 + logs
+end
+return answers

@@ -1,0 +1,127 @@
+"""A publication: invocations and dead letters that enter the ledger in one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+from redis import Redis
+
+from broker import keys, message
+from broker.scripts import Argument, Script
+from broker.settings import BrokerSettings
+
+#: Answers of the script when nothing was published.
+TAKEN_OVER: Final = -1
+FUNCTIONS_CHANGED: Final = -2
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvocation:
+    """An invocation before its first attempt."""
+
+    id: str
+    function: str
+    event: bytes
+    #: Shown as the task's arguments: the object's name.
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Something that cannot be delivered, and why."""
+
+    id: str
+    function: str
+    content: bytes
+    reason: str
+
+    def render(self) -> bytes:
+        """JSON of the same shape as a given-up invocation's letter."""
+        return orjson.dumps(
+            {
+                "id": self.id,
+                "function": self.function,
+                "attempts": 0,
+                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "fault": {"type": "Undeliverable", "message": self.reason, "trace": []},
+                "event": self.content[:1_000_000].decode("utf-8", "replace"),
+            }
+        )
+
+
+@dataclass(slots=True)
+class Publication:
+    """What one round of an intake, or one call by hand, wants to enter."""
+
+    invocations: list[NewInvocation] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    #: Somebody waits for the responses.
+    reply: bool = False
+
+
+class Publisher:
+    """Enters publications: dedupe, ledger, Celery messages and dead letters, all or nothing."""
+
+    def __init__(self, redis: Redis, settings: BrokerSettings) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._script = Script("publish")
+
+    def generation(self) -> bytes:
+        """The count of changes of functions that a publication must have been made by."""
+        found: bytes | None = self._redis.get(keys.GENERATION)  # type: ignore[assignment]
+        return found or b""
+
+    def publish(
+        self, publication: Publication, generation: bytes, intake: str = "", taken: int = 0
+    ) -> int:
+        """Publish, and empty the intake's in-flight list of the events taken.
+
+        Returns the number of invocations that were new, or `TAKEN_OVER`, or `FUNCTIONS_CHANGED`;
+        with these nothing was done.
+        """
+        messages = list(self._messages(publication.invocations))
+        arguments: list[Argument] = [
+            intake,
+            taken,
+            generation,
+            self._settings.duplicate_window,
+            "1" if publication.reply else "",
+            len(publication.invocations),
+            len(messages),
+            len(publication.letters),
+        ]
+        for each in publication.invocations:
+            arguments += (each.id, each.function, each.event, each.label)
+        for function, rendered in messages:
+            arguments += (function, rendered)
+        for letter in publication.letters:
+            arguments += (letter.id, letter.function, letter.render(), letter.reason)
+        return int(self._script.run(self._redis, *arguments))
+
+    def _messages(self, invocations: Iterable[NewInvocation]) -> Iterator[tuple[str, bytes]]:
+        by_function: dict[str, list[NewInvocation]] = defaultdict(list)
+        for each in invocations:
+            by_function[each.function].append(each)
+        for function, those in by_function.items():
+            for pack in packs(those):
+                label = pack[0].label if len(pack) == 1 else f"{pack[0].label} and {len(pack) - 1}"
+                yield function, message.render(function, [each.id for each in pack], label)
+
+
+#: Invocations below which a round's messages carry one each, so that a small burst spreads over
+#: all environments and workers; a deep backlog shares Celery's cost per message.
+SHALLOW: Final = 32
+PACK: Final = 8
+
+
+def packs(invocations: list[NewInvocation]) -> Iterator[list[NewInvocation]]:
+    """Divide a round's invocations of one function into messages."""
+    size = 1 if len(invocations) <= SHALLOW else PACK
+    for at in range(0, len(invocations), size):
+        yield invocations[at : at + size]
