@@ -62,3 +62,12 @@ class FunctionConfiguration(_Frozen):
     #: Sequencer of the upload this version came from: uploads take effect in their order.
     upload: str = ""
     deployed_at: datetime
+
+
+#: Folder of the system bucket into which code is uploaded.
+UPLOADS = "deployments/"
+
+
+def uploads(system_bucket: str) -> Trigger:
+    """The platform's own trigger: an upload of code."""
+    return Trigger(bucket=system_bucket, prefix=UPLOADS, suffixes=(".zip",))

@@ -1,0 +1,135 @@
+"""The Celery app, and the worker made of it.
+
+Settings and their reasons: late acknowledgement without Celery's own retries, since the ledger
+counts attempts; no prefetch, so that the pool's limit is the gate; one visibility timeout for every
+app on this broker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from broker import keys
+from broker.connection import connect
+from broker.ledger import Ledger
+from broker.settings import TRANSPORT_OPTIONS, BrokerSettings
+from storage.client import connect as connect_store
+from storage.configuration import FunctionConfiguration
+from storage.functions import FunctionStore
+from storage.roles import Roles
+from storage.settings import StorageSettings
+from workers.consumer import FollowFunctions, FunctionConsumer, HoldLease
+from workers.deployment import Deployer
+from workers.errors import WorkerError
+from workers.function_watch import FunctionWatch
+from workers.lease import Lease
+from workers.packages import Packages
+from workers.preparation import Preparation
+from workers.settings import WorkerSettings
+from workers.supervisor import Supervisor
+
+log = logging.getLogger("bucketwheel.worker")
+
+_SETTINGS: dict[str, Any] = {
+    "broker_transport_options": TRANSPORT_OPTIONS,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": False,
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_queues": [Queue(keys.queue(keys.DEPLOY), exchange="", routing_key=keys.queue(keys.DEPLOY))],
+    "task_default_queue": keys.queue(keys.DEPLOY),
+    "worker_pool": "workers.pool:EnvironmentPool",
+    "worker_consumer": "workers.consumer:FunctionConsumer",
+    "worker_disable_prefetch": True,
+    "worker_prefetch_multiplier": 0,
+    "worker_enable_prefetch_count_reduction": False,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "worker_send_task_events": True,
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+}
+
+
+def make_app(settings: BrokerSettings) -> Celery:
+    """The app that worker and Flower share: the same broker, by the same transport options."""
+    app = Celery("bucketwheel", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    app.conf.update(_SETTINGS)
+    return app
+
+
+class Worker:
+    """One host's Celery worker with its supervisor; start blocks, stop ends it."""
+
+    def __init__(
+        self, settings: WorkerSettings, broker: BrokerSettings, storage: StorageSettings
+    ) -> None:
+        self._settings = settings
+        self._functions: Mapping[str, FunctionConfiguration] = {}
+        self._consumer: FunctionConsumer | None = None
+        client = connect_store(storage)
+        store, roles = FunctionStore(storage, client), Roles(storage)
+        packages = Packages(settings.data / "packages", store.fetch_package)
+        preparation = Preparation(settings.data, storage, packages, roles)
+        redis = connect(broker)
+        self.deployer = Deployer(redis, storage, store, roles, packages)
+        ledger = Ledger(redis, settings.worker_name, broker)
+        self.supervisor = Supervisor(settings, ledger, preparation, self.deployer.deploy)
+        self.lease = Lease(broker, settings.worker_name)
+        self.watch = FunctionWatch(broker, store.all, self._use)
+        self.deployer.serve(self.supervisor.trial, self.watch.run_once)
+        self.app = self._make_app(broker)
+
+    def start(self) -> None:
+        """Run until SIGTERM or SIGINT; then drain."""
+        worker = self.app.Worker(
+            hostname=f"bucketwheel@{self._settings.worker_name}",
+            concurrency=self._settings.concurrency,
+            loglevel="WARNING",
+            without_gossip=True,
+            without_mingle=True,
+            task_events=True,
+            quiet=True,
+        )
+        self.lease.start()
+        self.watch.start()
+        log.info("worker %s is ready", self._settings.worker_name)
+        try:
+            worker.start()
+        finally:
+            self.watch.stop()
+            self.lease.stop()
+
+    def _make_app(self, broker: BrokerSettings) -> Celery:
+        app = make_app(broker)
+        app.supervisor, app.lease = self.supervisor, self.lease
+        app.on_consumer = self._on_consumer
+        app.steps["consumer"].update({FollowFunctions, HoldLease})
+        _check(app)
+        return app
+
+    def _on_consumer(self, consumer: FunctionConsumer) -> None:
+        self._consumer = consumer
+        consumer.use(self._functions)
+
+    def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
+        """Called by the watch's thread."""
+        self._functions = functions
+        self.supervisor.use(functions)
+        if self._consumer is not None and self._consumer.hub is not None:
+            self._consumer.hub.call_soon(self._consumer.use, functions)
+
+
+def _check(app: Celery) -> None:
+    """Refuse to start where settings that are only safe together have come apart."""
+    if HoldLease not in app.steps["consumer"]:
+        raise WorkerError("the lease step is missing: messages would be delivered twice")
+    if app.conf.worker_prefetch_multiplier != 0 or not app.conf.worker_disable_prefetch:
+        raise WorkerError("worker_prefetch_multiplier=0 is safe beside worker_disable_prefetch only")

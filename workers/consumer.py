@@ -1,0 +1,77 @@
+"""What our worker's consumer does beyond Celery's: function queues, the lease, unknown tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Task, bootsteps
+from celery.worker.consumer import Consumer
+
+from broker import keys
+from storage.configuration import FunctionConfiguration
+from workers.errors import WorkerError
+
+log = logging.getLogger("bucketwheel.consumer")
+
+
+class FunctionTask(Task):  # type: ignore[misc]
+    """A function as a Celery task, by its own name. It runs in environments, never here."""
+
+    acks_late = True
+    ignore_result = True
+    typing = False
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: a stock pool took the task."""
+        raise WorkerError("functions run in the worker started by `bucketwheel worker` only")
+
+
+class FunctionConsumer(Consumer):  # type: ignore[misc]
+    """Celery's consumer, which also follows functions as they come and go."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, trying each second: Celery's own pause grows to 30 s."""
+        return conn.ensure_connection(
+            self._tell_of_retry, None, interval_start=0.2, interval_step=0.2, interval_max=1.0
+        )
+
+    def use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
+        """Consume the queues of exactly these functions. Hub's thread only."""
+        wanted = {keys.queue(name): name for name in [*functions, keys.DEPLOY]}
+        for queue, name in wanted.items():
+            self._register(name)
+            if not self.task_consumer.consuming_from(queue):
+                self.add_task_queue(queue, exchange="", routing_key=queue)
+        for queue in set(self.app.amqp.queues.consume_from) - set(wanted):
+            self.cancel_task_queue(queue)
+
+    def _register(self, name: str) -> None:
+        if name not in self.app.tasks:
+            self.app.register_task(type("FunctionTask", (FunctionTask,), {"name": name})())
+        if name not in self.strategies:
+            self.strategies[name] = self.app.tasks[name].start_strategy(self.app, self)
+
+    def _tell_of_retry(self, error: Exception, interval: float) -> None:
+        log.warning("Redis does not answer, trying again in %.1f s: %s", interval, error)
+
+
+class FollowFunctions(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Consumes what is deployed, at each start: a reconnect makes a new consumer."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: FunctionConsumer) -> None:
+        """Take the functions known so far; later ones are posted to the hub."""
+        parent.app.on_consumer(parent)
+
+
+class HoldLease(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Shows the lease what this channel holds; without it a visibility timeout of 15 s is unsafe."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: FunctionConsumer) -> None:
+        """Runs anew after each reconnect, with the new channel."""
+        parent.app.lease.qos = parent.task_consumer.channel.qos

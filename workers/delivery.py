@@ -1,0 +1,98 @@
+"""A delivery: one Celery message on its way through the worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from billiard.einfo import ExceptionInfo
+from celery.exceptions import Retry
+
+from broker.invocation import FunctionFault, Invocation, Outcome
+from broker.ledger import Claim
+from broker.message import INVOCATIONS
+
+Callback = Callable[..., Any]
+
+
+class FunctionError(Exception):
+    """Raised to Celery when a function failed; Flower shows its text."""
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """The invocations of one message, and Celery's callbacks for it.
+
+    The callbacks may be called on the hub's thread only.
+    """
+
+    task_id: str
+    function: str
+    claims: Sequence[Claim]
+    accept: Callback
+    succeed: Callback
+    fail: Callback
+    open: int = 0
+    accepted: bool = False
+    fault: FunctionFault | None = None
+    retried: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def close(self, outcome: Outcome | None, retried: bool = False) -> bool:
+        """Count one of its invocations as done; returns whether it was the last."""
+        self.open -= 1
+        if outcome is not None and outcome.fault is not None:
+            self.fault, self.retried = outcome.fault, retried
+        return self.open == 0
+
+    def tell_celery(self) -> None:
+        """Report the end: the message is acknowledged, Flower's state set. Hub's thread only."""
+        runtime = time.monotonic() - self.started
+        if self.fault is None:
+            self.succeed((0, None, runtime))
+        else:
+            self.fail(_failure(self.fault, self.retried))
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One invocation in a worker's hands."""
+
+    invocation: Invocation
+    delivery: Delivery | None
+
+
+def delivery(args: Sequence[Any], options: dict[str, Any]) -> Delivery:
+    """Read what Celery hands to a pool: (task, id, request, body, content type, encoding)."""
+    function, task_id, request = args[0], args[1], args[2]
+    ids = request.get(INVOCATIONS)
+    if ids:
+        claims = [Claim(str(id), function) for id in ids]
+    else:
+        claims = [Claim(task_id, function, _event(request))]
+    return Delivery(
+        task_id=task_id,
+        function=function,
+        claims=claims,
+        accept=options["accept_callback"],
+        succeed=options["callback"],
+        fail=options["error_callback"],
+        open=len(claims),
+    )
+
+
+def _event(request: dict[str, Any]) -> bytes:
+    """The event of a plain Celery client's `send_task(name, args=[event])`."""
+    arguments = request.get("args") or []
+    return orjson.dumps(arguments[0] if arguments else request.get("kwargs") or {})
+
+
+def _failure(fault: FunctionFault, retried: bool) -> ExceptionInfo:
+    error: Exception = FunctionError(f"{fault.type}: {fault.message}")
+    try:
+        raise Retry(str(error), exc=error) if retried else error
+    except (Retry, FunctionError):
+        return ExceptionInfo()

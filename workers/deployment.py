@@ -1,0 +1,226 @@
+"""Deployment: what an upload of code leads to.
+
+1. fetch the upload; read its manifest; keep the package under its SHA-256
+2. try it: an environment of its own imports the modules and tells what they declare
+3. validate each declaration as a function's configuration
+4. grant roles, assert bucket rules, save each configuration as a new version
+5. count up the generation of functions: intakes and workers read them anew
+
+Up to step 4 nothing that serves has changed, so a failed deployment leaves the old version.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote_plus
+from zipfile import BadZipFile, ZipFile
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from redis import Redis
+
+from broker import keys
+from broker.deployments import Deployments, DeploymentStep, Reason
+from broker.intake import announce
+from broker.invocation import FunctionFault, Invocation, Outcome
+from storage.client import connect as connect_store
+from storage.configuration import FunctionConfiguration, uploads
+from storage.errors import PackageError, StorageError
+from storage.functions import FunctionStore
+from storage.roles import Roles
+from storage.rules import BucketRules
+from storage.settings import StorageSettings
+from workers.errors import DeploymentFailed
+from workers.packages import Packages
+
+log = logging.getLogger("bucketwheel.deployment")
+
+MANIFEST: Final = "bucketwheel.json"
+#: The trial has what a large package needs to be imported.
+TRIAL_TIMEOUT: Final = 60
+TRIAL_MEMORY: Final = 1024
+
+Try = Callable[[FunctionConfiguration, bytes], Outcome]
+
+
+class Manifest(BaseModel):
+    """What a package says of itself, in `bucketwheel.json` at its root."""
+
+    modules: tuple[str, ...]
+    environment: dict[str, str] = {}
+
+
+class Deployer:
+    """Carries out deployments, one after the other."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        storage: StorageSettings,
+        store: FunctionStore,
+        roles: Roles,
+        packages: Packages,
+    ) -> None:
+        self._redis = redis
+        self._storage = storage
+        self._client = connect_store(storage)
+        self._store = store
+        self._roles = roles
+        self._rules = BucketRules(self._client, storage.event_target)
+        self._packages = packages
+        self._steps = Deployments(redis)
+
+    def serve(self, trial: Try, refresh: Callable[[], None]) -> None:
+        """Take what the worker has: a way to try packages, and to see new functions at once."""
+        self._trial = trial
+        self._refresh = refresh
+
+    def deploy(self, invocation: Invocation) -> FunctionFault | None:
+        """Carry out one upload's event; whoever waits for it is told each step.
+
+        Returns a fault when something of the platform failed, so that it is tried again; a bad
+        package is told and done with.
+        """
+        key, sequencer = _upload(invocation.event)
+        deployment = Path(key).stem
+        self._tell(deployment, DeploymentStep(state="received", message=f"received {key}"))
+        try:
+            functions = self._carry_out(deployment, key, sequencer)
+        except (DeploymentFailed, PackageError) as error:
+            self._fail(deployment, error)
+        except (StorageError, OSError) as error:
+            log.warning("deployment %s: %s", deployment, error)
+            return FunctionFault("Deployment.Interrupted", str(error))
+        else:
+            self._activate(deployment, functions)
+        return None
+
+    def _carry_out(
+        self, deployment: str, key: str, sequencer: str
+    ) -> list[FunctionConfiguration]:
+        with tempfile.TemporaryDirectory(prefix="bucketwheel-") as folder:
+            upload = Path(folder) / "package.zip"
+            self._client.fget_object(self._storage.system_bucket, key, str(upload))
+            manifest = read_manifest(upload)
+            sha256 = self._store.put_package(upload)
+        self._tell(deployment, DeploymentStep(state="validating", message="importing the code"))
+        declared = self._declared(manifest, sha256)
+        return self._register(_configurations(declared, manifest, sha256, sequencer))
+
+    def _declared(self, manifest: Manifest, sha256: str) -> list[dict[str, Any]]:
+        """What the package declares, as its own code tells it in an environment."""
+        trial = FunctionConfiguration(
+            name="deployment",
+            handler="bucketwheel.declaration.describe",
+            memory=TRIAL_MEMORY,
+            timeout=TRIAL_TIMEOUT,
+            environment=manifest.environment,
+            code_sha256=sha256,
+            deployed_at=datetime.now(UTC),
+        )
+        outcome = self._trial(trial, orjson.dumps({"modules": manifest.modules}))
+        if outcome.fault is not None:
+            raise DeploymentFailed(outcome.fault)
+        declared: list[dict[str, Any]] = orjson.loads(outcome.response or b"[]")
+        return declared
+
+    def _register(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
+        """Roles and rules first: a function that is saved can run."""
+        known = self._store.all()
+        for configuration in wanted:
+            self._roles.grant(configuration)
+        merged = {**known, **{each.name: each for each in wanted}}
+        triggers = [trigger for each in merged.values() for trigger in each.triggers]
+        self._rules.ensure([*triggers, uploads(self._storage.system_bucket)])
+        saved = [self._store.save(each) for each in wanted]
+        announce(self._redis, self._store.all())
+        self._redis.incr(keys.GENERATION)
+        self._refresh()
+        return saved
+
+    def _activate(self, deployment: str, functions: list[FunctionConfiguration]) -> None:
+        names = tuple((each.name, each.version) for each in functions)
+        told = ", ".join(f"{name} version {version}" for name, version in names)
+        log.info("deployment %s: %s", deployment, told)
+        step = DeploymentStep(state="active", message=told, functions=names)
+        self._tell(deployment, step)
+
+    def _fail(self, deployment: str, error: DeploymentFailed | PackageError) -> None:
+        fault = error.fault if isinstance(error, DeploymentFailed) else None
+        fault = fault or FunctionFault("Runtime.InvalidPackage", str(error))
+        log.warning("deployment %s failed: %s: %s", deployment, fault.type, fault.message)
+        reason = Reason(type=fault.type, message=fault.message, trace=fault.trace)
+        step = DeploymentStep(state="failed", message=fault.message, fault=reason)
+        self._tell(deployment, step)
+
+    def _tell(self, deployment: str, step: DeploymentStep) -> None:
+        self._steps.tell(deployment, step)
+
+
+def read_manifest(package: Path) -> Manifest:
+    """Read a package's manifest.
+
+    Raises:
+        PackageError: it is no zip file, or has no manifest of the known shape.
+    """
+    try:
+        with ZipFile(package) as archive:
+            return Manifest.model_validate_json(archive.read(MANIFEST))
+    except (BadZipFile, KeyError, ValidationError, json.JSONDecodeError) as error:
+        raise PackageError(
+            f"the upload is not a package made by `bucketwheel deploy`: {error}"
+        ) from None
+
+
+def _upload(event: bytes) -> tuple[str, str]:
+    """Key and sequencer of the upload that an event tells of."""
+    record = orjson.loads(event)["Records"][0]["s3"]["object"]
+    return unquote_plus(record["key"]), str(record.get("sequencer", ""))
+
+
+def _configurations(
+    declared: list[dict[str, Any]], manifest: Manifest, sha256: str, sequencer: str
+) -> list[FunctionConfiguration]:
+    return [_configuration(each, manifest, sha256, sequencer) for each in declared]
+
+
+def _configuration(
+    declared: dict[str, Any], manifest: Manifest, sha256: str, sequencer: str
+) -> FunctionConfiguration:
+    try:
+        values = {
+            **declared,
+            "environment": {**(declared.get("environment") or {}), **manifest.environment},
+            "triggers": [_trigger(each) for each in declared.get("triggers") or []],
+            "code_sha256": sha256,
+            "upload": sequencer,
+            "deployed_at": datetime.now(UTC),
+        }
+        return FunctionConfiguration.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        message = f"function {declared.get('name')!r}: " + "; ".join(lines)
+        fault = FunctionFault("InvalidParameterValueException", message)
+        raise DeploymentFailed(fault) from None
+
+
+def _trigger(declared: dict[str, Any]) -> dict[str, Any]:
+    """A trigger by the decorator's words; no event names: every finished write."""
+    trigger = {
+        "bucket": declared.get("bucket"),
+        "prefix": declared.get("prefix") or "",
+        "suffixes": declared.get("suffixes") or (),
+    }
+    if declared.get("events"):
+        trigger["events"] = declared["events"]
+    return trigger
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)

@@ -1,0 +1,46 @@
+"""A trial: one event in an environment of its own, which ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from broker.invocation import FunctionFault, Invocation, Outcome
+from workers.environment import Environment, EnvironmentSpec
+from workers.zygote import Zygote
+
+
+class Trial:
+    """Deployment tries a package in it: user code runs nowhere else."""
+
+    def __init__(self, spec: EnvironmentSpec, zygote: Zygote) -> None:
+        self._environment = Environment(spec, zygote, self)
+        self._function = spec.configuration.name
+        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    async def run(self, event: bytes) -> Outcome:
+        """Start, invoke once, stop; an environment that cannot start is an outcome too."""
+        self._invocation = Invocation(str(uuid.uuid4()), self._function, event, attempt=1)
+        try:
+            await self._environment.start()
+            return await self._outcome
+        finally:
+            await self._environment.stop(0.0)
+
+    def on_idle(self, environment: Environment) -> None:
+        """Give it the one event."""
+        if not self._outcome.done():
+            environment.invoke(self._invocation)
+
+    def on_outcome(self, environment: Environment, outcome: Outcome) -> None:
+        """Keep the outcome."""
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    def on_exit(
+        self, environment: Environment, fault: FunctionFault | None, log: tuple[str, ...]
+    ) -> None:
+        """It has ended before it answered."""
+        if not self._outcome.done():
+            fault = fault or FunctionFault("Runtime.ExitError", "the environment ended")
+            self._outcome.set_result(Outcome(self._invocation, None, fault, 0.0, 0, log=log))
