@@ -46,5 +46,3 @@ class StorageSettings(Settings):
     s3_region: str = "us-east-1"
     #: Bucket of the platform itself: uploads of code, packages, configurations.
     system_bucket: str = "bucketwheel"
-    #: The store's name of the Redis list that receives its events.
-    event_target: str = "arn:minio:sqs::BUCKETWHEEL:redis"

@@ -18,7 +18,6 @@ from broker import keys
 from broker.connection import connect
 from broker.ledger import Ledger
 from broker.settings import TRANSPORT_OPTIONS, BrokerSettings
-from storage.client import connect as connect_store
 from storage.configuration import FunctionConfiguration
 from storage.functions import FunctionStore
 from storage.roles import Roles
@@ -74,8 +73,7 @@ class Worker:
         self._settings = settings
         self._functions: Mapping[str, FunctionConfiguration] = {}
         self._consumer: FunctionConsumer | None = None
-        client = connect_store(storage)
-        store, roles = FunctionStore(storage, client), Roles(storage)
+        store, roles = FunctionStore(storage), Roles(storage)
         packages = Packages(settings.data / "packages", store.fetch_package)
         preparation = Preparation(settings.data, storage, packages, roles)
         redis = connect(broker)

@@ -29,7 +29,6 @@ from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
 from broker.intake import announce
 from broker.invocation import FunctionFault, Invocation, Outcome
-from storage.client import connect as connect_store
 from storage.configuration import FunctionConfiguration, uploads
 from storage.errors import PackageError, StorageError
 from storage.functions import FunctionStore
@@ -69,10 +68,9 @@ class Deployer:
     ) -> None:
         self._redis = redis
         self._storage = storage
-        self._client = connect_store(storage)
         self._store = store
         self._roles = roles
-        self._rules = BucketRules(self._client, storage.event_target)
+        self._rules = BucketRules(storage)
         self._packages = packages
         self._steps = Deployments(redis)
 
@@ -106,7 +104,7 @@ class Deployer:
     ) -> list[FunctionConfiguration]:
         with tempfile.TemporaryDirectory(prefix="bucketwheel-") as folder:
             upload = Path(folder) / "package.zip"
-            self._client.fget_object(self._storage.system_bucket, key, str(upload))
+            self._store.fetch_upload(key, upload)
             manifest = read_manifest(upload)
             sha256 = self._store.put_package(upload)
         self._tell(deployment, DeploymentStep(state="validating", message="importing the code"))

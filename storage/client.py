@@ -1,0 +1,69 @@
+"""The client of the object store, and what its errors become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio, MinioAdmin
+from minio.credentials.providers import StaticProvider
+from minio.error import MinioAdminException, MinioException
+from urllib3.exceptions import HTTPError
+
+from storage.errors import StoreUnavailable
+from storage.settings import StorageSettings
+
+
+def connect(settings: StorageSettings) -> Minio:
+    """A client with the platform's own rights, whose calls end when the store is silent."""
+    host, secure = _address(settings)
+    return Minio(
+        host,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        secure=secure,
+        region=settings.s3_region,
+        http_client=_http(),
+    )
+
+
+def administration(settings: StorageSettings) -> MinioAdmin:
+    """A client of the store's administration: users, policies, targets."""
+    host, secure = _address(settings)
+    secret = settings.s3_secret_key.get_secret_value()
+    return MinioAdmin(
+        endpoint=host,
+        credentials=StaticProvider(settings.s3_access_key, secret),
+        region=settings.s3_region,
+        secure=secure,
+        http_client=_http(),
+    )
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Turn the client's and the network's errors into one that says what was asked.
+
+    Raises:
+        StoreUnavailable: the store refused or did not answer.
+    """
+    try:
+        yield
+    except (MinioException, MinioAdminException, HTTPError, OSError) as error:
+        reason = getattr(error, "message", None) or str(error)
+        raise StoreUnavailable(f"{what}: the object store said: {reason}") from error
+
+
+def _address(settings: StorageSettings) -> tuple[str, bool]:
+    parts = urlsplit(str(settings.s3_endpoint))
+    return parts.netloc, parts.scheme == "https"
+
+
+def _http() -> urllib3.PoolManager:
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=3.0, read=60.0),
+        maxsize=8,
+        retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+    )

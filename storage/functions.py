@@ -1,0 +1,149 @@
+"""The function store: packages and configurations, in the system bucket.
+
+    deployments/<id>.zip      uploads, as they came
+    code/<sha256>.zip         packages, under their own checksum: immutable
+    functions/<name>.json     configurations; the bucket is versioned, so that each deployment adds
+                              an immutable version, and the newest is the one in force
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from minio import Minio
+from minio.commonconfig import ENABLED
+from minio.error import S3Error
+from minio.versioningconfig import VersioningConfig
+from pydantic import ValidationError
+
+from storage.client import asking, connect
+from storage.configuration import FunctionConfiguration
+from storage.errors import FunctionNotFound, PackageError, StorageError
+from storage.settings import StorageSettings
+
+_FUNCTIONS: Final = "functions/"
+_CHUNK: Final = 1024 * 1024
+
+
+class FunctionStore:
+    """What is deployed; the truth about it, also when Redis has lost its data."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._bucket = settings.system_bucket
+        self._client: Minio = connect(settings)
+
+    def prepare(self) -> None:
+        """Make the system bucket, versioned; doing it again changes nothing."""
+        with asking(f"making the bucket {self._bucket}"):
+            if not self._client.bucket_exists(self._bucket):
+                self._client.make_bucket(self._bucket)
+            self._client.set_bucket_versioning(self._bucket, VersioningConfig(ENABLED))
+
+    def fetch_upload(self, key: str, to: Path) -> None:
+        """Fetch what was uploaded for deployment."""
+        with asking(f"fetching {key}"):
+            self._client.fget_object(self._bucket, key, str(to))
+
+    def put_package(self, package: Path) -> str:
+        """Keep a package; returns its SHA-256, which is its name."""
+        sha256 = _sha256(package)
+        with asking(f"keeping package {sha256}"):
+            self._client.fput_object(self._bucket, _code(sha256), str(package), "application/zip")
+        return sha256
+
+    def fetch_package(self, sha256: str, to: Path) -> None:
+        """Fetch a package.
+
+        Raises:
+            PackageError: what is stored is not what was kept.
+        """
+        with asking(f"fetching package {sha256}"):
+            self._client.fget_object(self._bucket, _code(sha256), str(to))
+        if _sha256(to) != sha256:
+            raise PackageError(f"package {sha256} is damaged in the store: deploy it again")
+
+    def save(self, configuration: FunctionConfiguration) -> FunctionConfiguration:
+        """Keep a configuration as the function's next version; returns it with its number.
+
+        Uploads take effect in their order: what comes from an older upload than the version in
+        force is not kept, and the version in force is returned.
+        """
+        try:
+            current = self.load(configuration.name)
+        except FunctionNotFound:
+            version = 1
+        else:
+            if _order(configuration.upload) < _order(current.upload):
+                return current
+            version = current.version + 1
+        saved = configuration.model_copy(update={"version": version})
+        content = saved.model_dump_json(indent=2).encode()
+        with asking(f"saving function {saved.name}"):
+            self._client.put_object(
+                self._bucket, _key(saved.name), io.BytesIO(content), len(content),
+                "application/json",
+            )
+        return saved
+
+    def load(self, name: str) -> FunctionConfiguration:
+        """The version in force.
+
+        Raises:
+            FunctionNotFound: there is none.
+        """
+        try:
+            with asking(f"reading function {name}"):
+                return self._read(_key(name))
+        except StorageError as error:
+            if isinstance(error.__cause__, S3Error) and error.__cause__.code == "NoSuchKey":
+                raise FunctionNotFound(f"no function {name!r} is deployed") from None
+            raise
+
+    def all(self) -> dict[str, FunctionConfiguration]:
+        """Every function's version in force, by name."""
+        with asking("listing functions"):
+            listed = self._client.list_objects(self._bucket, prefix=_FUNCTIONS)
+            keys = [each.object_name for each in listed if each.object_name]
+            with ThreadPoolExecutor(8) as threads:
+                found = list(threads.map(self._read, keys))
+        return {each.name: each for each in found}
+
+    def remove(self, name: str) -> None:
+        """Take a function out of service; its versions remain in the bucket's history."""
+        self.load(name)
+        with asking(f"removing function {name}"):
+            self._client.remove_object(self._bucket, _key(name))
+
+    def _read(self, key: str) -> FunctionConfiguration:
+        response = self._client.get_object(self._bucket, key)
+        try:
+            return FunctionConfiguration.model_validate_json(response.read())
+        except ValidationError as error:
+            raise StorageError(f"{self._bucket}/{key} is no function configuration: {error}") from None
+        finally:
+            response.close()
+            response.release_conn()
+
+
+def _key(name: str) -> str:
+    return f"{_FUNCTIONS}{name}.json"
+
+
+def _code(sha256: str) -> str:
+    return f"code/{sha256}.zip"
+
+
+def _order(sequencer: str) -> int:
+    return int(sequencer or "0", 16)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,130 @@
+"""Roles: each function is a user of the store, and its environments get sessions of that user.
+
+A session is made by STS AssumeRole (https://docs.aws.amazon.com/STS/latest/APIReference/); its
+rights are those of the user's policy. The user's secret is derived from ours, and stored nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from minio.credentials.providers import AssumeRoleProvider
+
+from storage.client import administration, asking
+from storage.configuration import UPLOADS, FunctionConfiguration
+from storage.settings import StorageSettings
+
+#: How long a session lasts; it is renewed at half of that.
+SESSION: Final = timedelta(hours=12)
+#: The user that people work with: what `bucketwheel env` prints.
+PERSON: Final = "bucketwheel-user"
+
+_READ: Final = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"]
+_WRITE: Final = ["s3:PutObject", "s3:PutObjectTagging", "s3:DeleteObject",
+                 "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+_BUCKET: Final = ["s3:ListBucket", "s3:GetBucketLocation"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCredentials:
+    """What a function signs its requests with."""
+
+    access_key: str
+    secret_key: str
+    session_token: str
+    expires_at: datetime
+
+
+class Roles:
+    """Grants rights to functions, and hands out their sessions."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._sessions: dict[tuple[str, int], RoleCredentials] = {}
+
+    def grant(self, configuration: FunctionConfiguration) -> None:
+        """Make the function's user, with exactly the rights its configuration asks for."""
+        statements = policy(configuration)
+        self._put_user(_user(configuration.name), self._secret(configuration.name), statements)
+
+    def grant_person(self, secret: str) -> None:
+        """Make the user that people work with: every bucket, but the system bucket for uploads."""
+        system = f"arn:aws:s3:::{self._settings.system_bucket}"
+        changes = ["s3:List*", "s3:Put*", "s3:Delete*", "s3:ForceDeleteBucket"]
+        hidden = [f"{system}/code/*", f"{system}/functions/*"]
+        statements = [
+            _allow(["s3:*"], ["arn:aws:s3:::*"]),
+            {"Effect": "Deny", "Action": changes, "Resource": [system]},
+            {"Effect": "Deny", "Action": ["s3:*"], "Resource": hidden},
+        ]
+        self._put_user(PERSON, secret, statements)
+
+    def credentials(self, configuration: FunctionConfiguration) -> RoleCredentials:
+        """A session of the function's user, with at least half of its time left."""
+        key = (configuration.name, configuration.version)
+        with self._lock:
+            session = self._sessions.get(key)
+            if session is None or session.expires_at - datetime.now(UTC) < SESSION / 2:
+                session = self._sessions[key] = self._assume(configuration.name)
+            return session
+
+    def _assume(self, name: str) -> RoleCredentials:
+        with asking(f"making a session for {name}"):
+            provider = AssumeRoleProvider(
+                sts_endpoint=str(self._settings.s3_endpoint),
+                access_key=_user(name),
+                secret_key=self._secret(name),
+                duration_seconds=int(SESSION.total_seconds()),
+                region=self._settings.s3_region,
+            )
+            found = provider.retrieve()
+        return RoleCredentials(
+            access_key=found.access_key,
+            secret_key=found.secret_key,
+            session_token=found.session_token or "",
+            expires_at=datetime.now(UTC) + SESSION,
+        )
+
+    def _put_user(self, user: str, secret: str, statements: list[dict[str, Any]]) -> None:
+        document = {"Version": "2012-10-17", "Statement": statements}
+        with asking(f"granting rights to {user}"):
+            admin = administration(self._settings)
+            admin.policy_add(user, policy=document)
+            admin.user_add(user, secret)
+            admin.policy_set(user, user=user)
+
+    def _secret(self, name: str) -> str:
+        ours = self._settings.s3_secret_key.get_secret_value().encode()
+        return hmac.new(ours, f"role:{name}".encode(), hashlib.sha256).hexdigest()[:40]
+
+
+def policy(configuration: FunctionConfiguration) -> list[dict[str, Any]]:
+    """Read where it is triggered, write where it says; without a word, in the same buckets."""
+    buckets = sorted({trigger.bucket for trigger in configuration.triggers})
+    writes = configuration.writes
+    if writes is None:
+        writes = tuple(f"{bucket}/" for bucket in buckets)
+    write_buckets = {pattern.split("/", 1)[0] for pattern in writes}
+    statements = []
+    if buckets:
+        statements.append(_allow(_READ, [f"arn:aws:s3:::{bucket}/*" for bucket in buckets]))
+    if writes:
+        statements.append(_allow(_WRITE, [f"arn:aws:s3:::{pattern}*" for pattern in writes]))
+    seen = sorted(write_buckets | set(buckets))
+    if seen:
+        statements.append(_allow(_BUCKET, [f"arn:aws:s3:::{bucket}" for bucket in seen]))
+    return statements or [_allow(["s3:GetBucketLocation"], ["arn:aws:s3:::none"])]
+
+
+def _allow(actions: list[str], resources: list[str]) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+def _user(name: str) -> str:
+    return f"bucketwheel-{name}"
