@@ -49,8 +49,10 @@ class Reaper:
         put_back = 0
         for worker in self._dead(keys.WORKERS, keys.worker_alive):
             held: Any = self._redis.hkeys(keys.running(worker))
-            count = sum(self._put_back("running", held[at : at + BATCH])
-                        for at in range(0, len(held), BATCH))
+            count = sum(
+                self._put_back("running", held[at : at + BATCH])
+                for at in range(0, len(held), BATCH)
+            )
             log.warning("worker %s is gone: %d of its invocations are queued again", worker, count)
             put_back += count
             if not self._redis.hlen(keys.running(worker)):

@@ -76,7 +76,7 @@ class _Webhook(_Part):
     Records: list[_Record]
 
 
-_NOTIFICATION: Final[TypeAdapter[list[_Access] | _Webhook]] = TypeAdapter(list[_Access] | _Webhook)
+_ACCESS: Final = TypeAdapter(list[_Access])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +153,17 @@ def parse(notification: bytes) -> tuple[EventRecord, ...]:
         EventFormatError: it is not JSON, or not of a known shape; the message says where.
     """
     try:
-        found = _NOTIFICATION.validate_python(orjson.loads(notification))
+        return tuple(_record(each) for each in _records(orjson.loads(notification)))
     except orjson.JSONDecodeError as error:
         raise EventFormatError(f"a notification is not JSON: {error}") from None
     except ValidationError as error:
         raise EventFormatError(_what_is_wrong(error)) from None
-    if isinstance(found, _Webhook):
-        return tuple(_record(each) for each in found.Records)
-    return tuple(_record(each) for access in found for each in access.Event)
+
+
+def _records(notification: object) -> list[_Record]:
+    if isinstance(notification, dict):
+        return _Webhook.model_validate(notification).Records
+    return [each for access in _ACCESS.validate_python(notification) for each in access.Event]
 
 
 def _record(source: _Record) -> EventRecord:

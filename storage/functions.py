@@ -1,9 +1,9 @@
 """The function store: packages and configurations, in the system bucket.
 
-    deployments/<id>.zip      uploads, as they came
-    code/<sha256>.zip         packages, under their own checksum: immutable
-    functions/<name>.json     configurations; the bucket is versioned, so that each deployment adds
-                              an immutable version, and the newest is the one in force
+deployments/<id>.zip      uploads, as they came
+code/<sha256>.zip         packages, under their own checksum: immutable
+functions/<name>.json     configurations; the bucket is versioned, so that each deployment adds
+                          an immutable version, and the newest is the one in force
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ class FunctionStore:
         content = saved.model_dump_json(indent=2).encode()
         with asking(f"saving function {saved.name}"):
             self._client.put_object(
-                self._bucket, _key(saved.name), io.BytesIO(content), len(content),
+                self._bucket,
+                _key(saved.name),
+                io.BytesIO(content),
+                len(content),
                 "application/json",
             )
         return saved
@@ -123,7 +126,9 @@ class FunctionStore:
         try:
             return FunctionConfiguration.model_validate_json(response.read())
         except ValidationError as error:
-            raise StorageError(f"{self._bucket}/{key} is no function configuration: {error}") from None
+            raise StorageError(
+                f"{self._bucket}/{key} is no function configuration: {error}"
+            ) from None
         finally:
             response.close()
             response.release_conn()

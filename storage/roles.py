@@ -16,7 +16,7 @@ from typing import Any, Final
 from minio.credentials.providers import AssumeRoleProvider
 
 from storage.client import administration, asking
-from storage.configuration import UPLOADS, FunctionConfiguration
+from storage.configuration import FunctionConfiguration
 from storage.settings import StorageSettings
 
 #: How long a session lasts; it is renewed at half of that.
@@ -25,8 +25,13 @@ SESSION: Final = timedelta(hours=12)
 PERSON: Final = "bucketwheel-user"
 
 _READ: Final = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"]
-_WRITE: Final = ["s3:PutObject", "s3:PutObjectTagging", "s3:DeleteObject",
-                 "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+_WRITE: Final = [
+    "s3:PutObject",
+    "s3:PutObjectTagging",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+]
 _BUCKET: Final = ["s3:ListBucket", "s3:GetBucketLocation"]
 
 

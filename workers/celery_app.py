@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from broker import keys
 from broker.connection import connect
@@ -34,6 +34,8 @@ from workers.supervisor import Supervisor
 
 log = logging.getLogger("bucketwheel.worker")
 
+_DEPLOYMENTS = keys.queue(keys.DEPLOY)
+
 _SETTINGS: dict[str, Any] = {
     "broker_transport_options": TRANSPORT_OPTIONS,
     "broker_connection_retry_on_startup": True,
@@ -43,8 +45,10 @@ _SETTINGS: dict[str, Any] = {
     "task_ignore_result": True,
     "task_serializer": "json",
     "accept_content": ["json"],
-    "task_queues": [Queue(keys.queue(keys.DEPLOY), exchange="", routing_key=keys.queue(keys.DEPLOY))],
-    "task_default_queue": keys.queue(keys.DEPLOY),
+    "task_queues": [
+        Queue(keys.queue(keys.DEPLOY), exchange="", routing_key=keys.queue(keys.DEPLOY))
+    ],
+    "task_default_queue": _DEPLOYMENTS,
     "worker_pool": "workers.pool:EnvironmentPool",
     "worker_consumer": "workers.consumer:FunctionConsumer",
     "worker_disable_prefetch": True,
@@ -130,4 +134,4 @@ def _check(app: Celery) -> None:
     if HoldLease not in app.steps["consumer"]:
         raise WorkerError("the lease step is missing: messages would be delivered twice")
     if app.conf.worker_prefetch_multiplier != 0 or not app.conf.worker_disable_prefetch:
-        raise WorkerError("worker_prefetch_multiplier=0 is safe beside worker_disable_prefetch only")
+        raise WorkerError("worker_prefetch_multiplier=0 needs worker_disable_prefetch")

@@ -16,7 +16,7 @@ from workers.errors import WorkerError
 log = logging.getLogger("bucketwheel.consumer")
 
 
-class FunctionTask(Task):  # type: ignore[misc]
+class FunctionTask(Task):
     """A function as a Celery task, by its own name. It runs in environments, never here."""
 
     acks_late = True
@@ -28,7 +28,7 @@ class FunctionTask(Task):  # type: ignore[misc]
         raise WorkerError("functions run in the worker started by `bucketwheel worker` only")
 
 
-class FunctionConsumer(Consumer):  # type: ignore[misc]
+class FunctionConsumer(Consumer):
     """Celery's consumer, which also follows functions as they come and go."""
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -57,7 +57,7 @@ class FunctionConsumer(Consumer):  # type: ignore[misc]
         log.warning("Redis does not answer, trying again in %.1f s: %s", interval, error)
 
 
-class FollowFunctions(bootsteps.StartStopStep):  # type: ignore[misc]
+class FollowFunctions(bootsteps.StartStopStep):
     """Consumes what is deployed, at each start: a reconnect makes a new consumer."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -67,8 +67,8 @@ class FollowFunctions(bootsteps.StartStopStep):  # type: ignore[misc]
         parent.app.on_consumer(parent)
 
 
-class HoldLease(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Shows the lease what this channel holds; without it a visibility timeout of 15 s is unsafe."""
+class HoldLease(bootsteps.StartStopStep):
+    """Shows the lease what this channel holds: without, a short visibility timeout is unsafe."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 

@@ -62,7 +62,7 @@ class Run:
     """One invocation in a worker's hands."""
 
     invocation: Invocation
-    delivery: Delivery | None
+    delivery: Delivery
 
 
 def delivery(args: Sequence[Any], options: dict[str, Any]) -> Delivery:

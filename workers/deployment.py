@@ -99,9 +99,7 @@ class Deployer:
             self._activate(deployment, functions)
         return None
 
-    def _carry_out(
-        self, deployment: str, key: str, sequencer: str
-    ) -> list[FunctionConfiguration]:
+    def _carry_out(self, deployment: str, key: str, sequencer: str) -> list[FunctionConfiguration]:
         with tempfile.TemporaryDirectory(prefix="bucketwheel-") as folder:
             upload = Path(folder) / "package.zip"
             self._store.fetch_upload(key, upload)
@@ -125,7 +123,13 @@ class Deployer:
         outcome = self._trial(trial, orjson.dumps({"modules": manifest.modules}))
         if outcome.fault is not None:
             raise DeploymentFailed(outcome.fault)
-        declared: list[dict[str, Any]] = orjson.loads(outcome.response or b"[]")
+        told: dict[str, Any] = orjson.loads(outcome.response or b"{}")
+        if told.get("fault"):
+            fault = told["fault"]
+            raise DeploymentFailed(
+                FunctionFault(fault["type"], fault["message"], tuple(fault["trace"]))
+            )
+        declared: list[dict[str, Any]] = told.get("functions") or []
         return declared
 
     def _register(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:

@@ -19,11 +19,12 @@ from workers.supervisor import Supervisor
 log = logging.getLogger("bucketwheel.pool")
 
 
-class EnvironmentPool(BasePool):  # type: ignore[misc]
+class EnvironmentPool(BasePool):
     """Runs tasks in execution environments."""
 
     signal_safe = False
     supervisor: Supervisor
+    limit: int
 
     def on_start(self) -> None:
         """Start the supervisor; a fault here stops the worker, with its reason."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,11 +32,10 @@ class Preparation:
     def __init__(
         self, data: Path, storage: StorageSettings, packages: Packages, roles: Roles
     ) -> None:
-        self._data = data
+        self._data = data.absolute()
         self._storage = storage
         self._packages = packages
         self._roles = roles
-        self._lock = threading.Lock()
 
     def prepare(self, configuration: FunctionConfiguration) -> Prepared:
         """Everything for one new environment of this version.

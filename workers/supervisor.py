@@ -1,7 +1,7 @@
 """The supervisor: gives invocations to execution environments, and starts and ends these.
 
 It has a thread and an asyncio loop of its own, so that deadlines hold whatever Celery and Redis
-do. Everything here but `submit`, `terminate`, `trial`, `info`, `start` and `stop` runs on that loop.
+do. What may be called from other threads comes first; everything else runs on that loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -164,9 +163,7 @@ class Supervisor:
 
     def _refuse(self, fleet: Fleet) -> None:
         """Fail what is for a function that is not deployed."""
-        fault = FunctionFault(
-            "ResourceNotFoundException", f"Function not found: {fleet.function}"
-        )
+        fault = FunctionFault("ResourceNotFoundException", f"Function not found: {fleet.function}")
         while fleet.waiting:
             self._fail(fleet.waiting.popleft(), fault)
 
@@ -219,7 +216,6 @@ class Supervisor:
         self._expiry.pop(environment, None)
         if environment in fleet.idle:
             fleet.idle.remove(environment)
-        self._threads.submit(shutil.rmtree, environment.spec.tmp, ignore_errors=True)
         if fault and failed_to_start and fleet.waiting:
             self._fail(fleet.waiting.popleft(), fault, log_lines)
         self._serve_all()
@@ -304,9 +300,7 @@ class Supervisor:
                     self._end(environment)
 
     async def _trial(self, spec: EnvironmentSpec, event: bytes) -> Outcome:
-        outcome = await Trial(spec, self._zygote).run(event)
-        self._threads.submit(shutil.rmtree, spec.tmp, ignore_errors=True)
-        return outcome
+        return await Trial(spec, self._zygote).run(event)
 
     # -- deployments ----------------------------------------------------------------------------
 

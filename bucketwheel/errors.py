@@ -1,0 +1,34 @@
+"""Errors of the face.
+
+BucketwheelError
+├── FunctionError            a function that was called failed
+├── InstanceError            no system runs here, or another one does
+├── PackingError             the code given cannot be packed
+└── StartError               a part of the system could not be started
+"""
+
+from __future__ import annotations
+
+from storage.errors import BucketwheelError
+
+
+class FunctionError(BucketwheelError):
+    """Raised when a function that was called failed; AWS's errorType, errorMessage, stackTrace."""
+
+    def __init__(self, type: str, message: str, trace: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{type}: {message}")
+        self.type = type
+        self.message = message
+        self.trace = trace
+
+
+class InstanceError(BucketwheelError):
+    """Raised when no system runs on this folder, or one already does."""
+
+
+class PackingError(BucketwheelError):
+    """Raised when the code given cannot be packed."""
+
+
+class StartError(BucketwheelError):
+    """Raised when a part of the system could not be started."""
