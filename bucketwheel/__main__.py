@@ -1,0 +1,5 @@
+"""`python -m bucketwheel`."""
+
+from bucketwheel.cli import main
+
+main()
