@@ -1,5 +1,8 @@
-"""`python -m bucketwheel`."""
+"""`python -m bucketwheel` is the same as `bucketwheel`."""
+
+from __future__ import annotations
 
 from bucketwheel.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,53 +1,74 @@
-"""Calling a function from Python."""
+"""Calling deployed functions from a program."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import os
+from functools import lru_cache
+from typing import Any, Final
 
-from bucketwheel.errors import FunctionError
-from bucketwheel.instance import adopt
+import orjson
+from pydantic import SecretStr
+from redis import Redis
+
 from broker import calls
 from broker.connection import connect
-from broker.errors import FunctionFailed
+from broker.errors import FunctionFailed, InvalidPayload
 from broker.settings import BrokerSettings
+from bucketwheel.errors import FunctionError
+from bucketwheel.instance import Instance
 
-__all__ = ["FunctionError", "invoke"]
-
-#: Seconds: Lambda's longest timeout, and as much again for waiting in line.
-LONGEST = 1_800.0
+#: Seconds to wait for a response: the longest a function may run, and as long in the queue.
+PATIENCE: Final = 1_800.0
 
 
-def invoke(name: str, event: Any, wait: bool = True, timeout: float = LONGEST) -> Any:
-    """Call a function with an event; both event and response are what JSON can hold.
+def invoke(name: str, event: Any, wait: bool = True, timeout: float | None = None) -> Any:
+    """Run a function with this event, and return its response; without `wait`, the invocation id.
+
+    The system is found by `BUCKETWHEEL_REDIS_URL`, or by its folder: `BUCKETWHEEL_DATA`, or
+    `.bucketwheel` here.
 
     Args:
-        name: The function.
-        event: Its event.
-        wait: Whether to wait for the response; a failed call is then not retried. Otherwise the
-            event is queued, retried as an upload's is, and its invocation id returned.
-        timeout: Seconds to wait at most.
+        name: The function's name.
+        event: Anything JSON can hold.
+        wait: Wait for the response; a failed call is then told and not tried again.
+        timeout: Seconds to wait; without it, longer than any function may run.
 
     Raises:
         FunctionError: the function failed.
-        BucketwheelError: it could not be called; the message says why.
+        BucketwheelError: it is not deployed, the event is too large or not JSON, nothing answers.
     """
-    payload = json.dumps(event).encode()
+    payload = _payload(event)
     if not wait:
-        return enqueue_json(name, payload)
-    return json.loads(invoke_json(name, payload, timeout))
+        return enqueue(name, payload)
+    return orjson.loads(respond(name, payload, timeout))
 
 
-def invoke_json(name: str, payload: bytes, timeout: float = LONGEST) -> bytes:
-    """As `invoke`, with JSON in and out."""
-    adopt()
+def respond(name: str, payload: bytes, timeout: float | None = None) -> bytes:
+    """The function's response as it came, JSON in UTF-8."""
+    limit = PATIENCE if timeout is None else timeout
     try:
-        return calls.invoke(connect(BrokerSettings.read()), name, payload, timeout=timeout)
+        return calls.invoke(_redis(_url()), name, payload, timeout=limit)
     except FunctionFailed as error:
-        raise FunctionError(error.fault.type, error.fault.message, error.fault.trace) from None
+        fault = error.fault
+        raise FunctionError(fault.type, fault.message, fault.trace) from None
 
 
-def enqueue_json(name: str, payload: bytes) -> str:
-    """As `invoke` with `wait=False`, with JSON in; returns the invocation id."""
-    adopt()
-    return calls.enqueue(connect(BrokerSettings.read()), name, payload)
+def enqueue(name: str, payload: bytes) -> str:
+    """Queue an event; returns the invocation id."""
+    return calls.enqueue(_redis(_url()), name, payload)
+
+
+def _payload(event: Any) -> bytes:
+    try:
+        return orjson.dumps(event)
+    except TypeError as error:
+        raise InvalidPayload(f"the event cannot be written as JSON: {error}") from None
+
+
+def _url() -> str:
+    return os.environ.get("BUCKETWHEEL_REDIS_URL") or Instance.find().redis_url
+
+
+@lru_cache(maxsize=4)
+def _redis(url: str) -> Redis:
+    return connect(BrokerSettings(redis_url=SecretStr(url)))

@@ -1,125 +1,147 @@
-"""A child: one process of the system, restarted when it dies."""
+"""The children of `up`: started in order, watched, restarted, stopped in the reverse order."""
 
 from __future__ import annotations
 
-import ctypes
 import os
+import selectors
 import signal
-import subprocess
+import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
-#: Bytes of a log before it is moved aside; one older log is kept.
-LOG_SIZE: Final = 10 * 1024 * 1024
-#: Seconds to the first restart, and at most.
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
+from bucketwheel.child import Child, ChildSpec
+from bucketwheel.errors import StartError
 
-_libc = ctypes.CDLL(None)
+#: Seconds between looks at logs.
+TICK: Final = 5.0
+
+Tell = Callable[[str], None]
 
 
-@dataclass(slots=True)
-class Child:
-    """Start, watch, stop. It dies with us, whatever ends us."""
+class Children:
+    """Start, run_once, stop; `signals` makes Ctrl-C and SIGTERM count instead of interrupting."""
 
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    log: Path
-    #: Seconds it has to end by itself after SIGTERM.
-    grace: float = 10.0
-    process: subprocess.Popen[bytes] | None = None
-    _pause: float = FIRST_PAUSE
-    _restart_at: float = 0.0
-    _started: float = field(default=0.0)
+    def __init__(self, logs: Path, folder: Path, tell: Tell, changed: Callable[[], None]) -> None:
+        """`tell` gets a line for people, `changed` is called when a child was restarted."""
+        self._logs, self._folder = logs, folder
+        self._tell, self._changed = tell, changed
+        self._children: list[Child] = []
+        self._selector = selectors.DefaultSelector()
+        self._asked = 0
+        self._looked = 0.0
 
     @property
-    def pid(self) -> int:
-        """Process id; 0 before it was started."""
-        return self.process.pid if self.process else 0
+    def asked_to_stop(self) -> bool:
+        """Whether a signal has asked for the end."""
+        return self._asked > 0
 
-    def start(self) -> None:
-        """Start it, in a session of its own: a Ctrl-C in our terminal is not for it."""
-        self._rotate()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
-        self._started = time.monotonic()
-        self._restart_at = 0.0
+    @property
+    def hurried(self) -> bool:
+        """Whether it has been asked twice."""
+        return self._asked > 1
 
-    def run_once(self) -> str | None:
-        """Look after it: restart it when it has died; returns what there is to say, if anything."""
-        self._rotate()
-        if self.process is None or self.process.poll() is None:
-            return None
-        now = time.monotonic()
-        if self._restart_at:
-            if now < self._restart_at:
-                return None
-            self.start()
-            return f"{self.name} was started again (pid {self.pid})"
-        if now - self._started > LONGEST_PAUSE:
-            self._pause = FIRST_PAUSE
-        self._restart_at = now + self._pause
-        said = f"{self.name} {self._ending()}; it is started again in {self._pause:g} s"
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        return f"{said}. Its log: {self.log}{self.last_lines()}"
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of those alive."""
+        return {each.name: each.pid for each in self._children if each.pid is not None}
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
+        """Ask for the end as a signal does."""
+        self._asked += 1
 
-    def stop(self, hurry: bool = False) -> None:
-        """Have it end: SIGTERM, then SIGKILL; stopping twice, or before start, is safe."""
-        process, self.process = self.process, None
-        if process is None:
+    def start(self, spec: ChildSpec) -> Child:
+        """Start one more child.
+
+        Raises:
+            StartError: its program cannot be run.
+        """
+        child = Child(spec, self._logs, self._folder)
+        child.log.begin()
+        child.start()
+        self._children.append(child)
+        self._watch(child)
+        return child
+
+    def run_once(self, longest: float = TICK) -> None:
+        """Wait for a signal, the end of a child, or the time of a restart; and act on it."""
+        for key, _ in self._selector.select(min(longest, self._next())):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.recv(64)
+            else:
+                self._selector.unregister(key.fd)
+                os.close(key.fd)
+        if self.asked_to_stop:
             return
-        if process.poll() is None:
-            process.terminate()
-        try:
-            process.wait(1.0 if hurry else self.grace)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        for child in self._children:
+            self._tend(child)
+        if time.monotonic() - self._looked > TICK:
+            self._looked = time.monotonic()
+            for child in self._children:
+                child.log.bound()
 
-    def last_lines(self, count: int = 5) -> str:
-        """The end of its log, indented, for a message."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - 4_096))
-                lines = file.read().decode("utf-8", "replace").splitlines()[-count:]
-        except OSError:
-            return ""
-        return "".join(f"\n    {line}" for line in lines)
+    def stop(self) -> None:
+        """Stop all, last started first; a second Ctrl-C kills what is left. Twice is safe."""
+        while self._children:
+            child = self._children[-1]
+            if not child.stop(lambda: self.hurried):
+                self._tell(f"{child.name} had to be killed")
+            self._children.pop()
+        for key in list(self._selector.get_map().values()):
+            self._selector.unregister(key.fd)
+            if not isinstance(key.fileobj, socket.socket):
+                os.close(key.fd)
 
-    def _ending(self) -> str:
-        assert self.process is not None
-        code = self.process.returncode
-        return f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
+    def _tend(self, child: Child) -> None:
+        how = child.has_ended()
+        if how:
+            pause = child.postpone()
+            self._tell(f"{child.name} {how}; restarting in {pause:g} s; log: {child.log.path}")
+            for line in child.log.tail():
+                self._tell(f"  {line}")
+        elif child.due is not None and child.due <= time.monotonic():
+            self._restart(child)
 
-    def _rotate(self) -> None:
-        """Move a long log aside; whoever writes it appends, and goes on in the emptied file."""
+    def _restart(self, child: Child) -> None:
         try:
-            if self.log.stat().st_size <= LOG_SIZE:
-                return
-            self.log.with_suffix(".log.1").write_bytes(self.log.read_bytes())
-            os.truncate(self.log, 0)
-        except OSError:
+            child.start()
+        except StartError as error:
+            self._tell(f"{error}; trying again in {child.postpone():g} s")
             return
+        self._watch(child)
+        self._tell(f"{child.name} restarted (process {child.pid})")
+        self._changed()
 
+    def _watch(self, child: Child) -> None:
+        """Have its end wake the loop. pidfd_open(2)."""
+        assert child.pid is not None
+        self._selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ)
 
-def _die_with_parent() -> None:
-    """Runs in the child before exec."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    def _next(self) -> float:
+        """Seconds until the next restart is due."""
+        now = time.monotonic()
+        return max(0.0, min([c.due - now for c in self._children if c.due] or [TICK]))
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """While this lasts, SIGINT, SIGTERM and SIGHUP only wake the loop and are counted."""
+        reading, writing = socket.socketpair()
+        with reading, writing:
+            writing.setblocking(False)
+            self._selector.register(reading, selectors.EVENT_READ)
+            woken = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            before = {each: signal.signal(each, self._count) for each in numbers}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                signal.set_wakeup_fd(woken)
+                if reading.fileno() in self._selector.get_map():
+                    self._selector.unregister(reading)
+
+    def _count(self, *_: object) -> None:
+        self._asked += 1

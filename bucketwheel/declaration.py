@@ -6,21 +6,33 @@ Standard library only: this module is imported in every function's process.
 from __future__ import annotations
 
 import importlib
-import sys
+import inspect
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 #: Every declaration made in this process, in the order of the code.
 _declared: list[Declaration] = []
 
+#: AWS's event names, and those with a star for several of them. `ObjectCreated:*` means finished
+#: writes here: the store's own star includes tagging, with which a function would call itself.
+_WRITES: Final = (
+    "ObjectCreated:Put",
+    "ObjectCreated:Post",
+    "ObjectCreated:Copy",
+    "ObjectCreated:CompleteMultipartUpload",
+)
+_REMOVALS: Final = ("ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated")
+_STARS: Final = {"ObjectCreated:*": _WRITES, "ObjectRemoved:*": _REMOVALS}
+
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a decorated function asks for; limits are checked at deployment."""
+    """What a decorated function asks for; the callable carries it as `__bucketwheel__`."""
 
     name: str
     module: str
@@ -44,7 +56,7 @@ def function(
     bucket: str | None = None,
     prefix: str = "",
     suffix: str | Sequence[str] = (),
-    events: Sequence[str] | None = None,
+    events: str | Sequence[str] | None = None,
     memory: int = 128,
     timeout: int = 3,
     environment: Mapping[str, str] | None = None,
@@ -61,7 +73,7 @@ def function(
     bucket: str | None = None,
     prefix: str = "",
     suffix: str | Sequence[str] = (),
-    events: Sequence[str] | None = None,
+    events: str | Sequence[str] | None = None,
     memory: int = 128,
     timeout: int = 3,
     environment: Mapping[str, str] | None = None,
@@ -71,7 +83,7 @@ def function(
     """Declare a Lambda handler `f(event, context)` as a function; it stays callable as it is.
 
     Args:
-        name: The function's name; without it, the handler's.
+        name: The function's name, 1 to 64 letters, digits, `-`, `_`; without it, the handler's.
         bucket: The bucket whose finished writes run it; without one it runs by hand only.
         prefix: Keys must begin with it.
         suffix: Keys must end with it, or with one of several.
@@ -83,44 +95,116 @@ def function(
         maximum_retry_attempts: 0 to 2, after 1 and 2 minutes.
 
     Raises:
-        TypeError: it decorates what cannot be called, or prefix, suffix, events have no bucket.
+        TypeError: an argument is of the wrong type, or what is decorated is no handler.
+        ValueError: an argument is outside Lambda's limits.
     """
-    if bucket is None and (prefix or suffix or events):
-        raise TypeError("@function: prefix, suffix and events need a bucket")
-    trigger = {
-        "bucket": bucket,
-        "events": list(events) if events else None,
-        "prefix": prefix,
-        "suffixes": _several(suffix),
+    trigger = _trigger(bucket, prefix, suffix, events)
+    asked: dict[str, Any] = {
+        "memory": _number("memory", memory, 128, 10_240, "megabytes"),
+        "timeout": _number("timeout", timeout, 1, 900, "seconds"),
+        "environment": _variables(environment),
+        "triggers": () if trigger is None else (trigger,),
+        "writes": None if writes is None else _texts("writes", writes),
+        "maximum_retry_attempts": _number(
+            "maximum_retry_attempts", maximum_retry_attempts, 0, 2, "retries"
+        ),
     }
+    if name is not None:
+        _match("name", name, _NAME, "1 to 64 letters, digits, '-' or '_'")
 
     def declare(decorated: Handler) -> Handler:
-        if not callable(decorated):
-            raise TypeError(f"@function decorates a handler f(event, context), not {decorated!r}")
-        own = decorated.__qualname__
-        _declared.append(
-            Declaration(
-                name=name or decorated.__name__,
-                module=decorated.__module__,
-                handler=f"{decorated.__module__}.{own}",
-                memory=memory,
-                timeout=timeout,
-                environment=dict(environment or {}),
-                triggers=(trigger,) if bucket else (),
-                writes=None if writes is None else _several(writes),
-                maximum_retry_attempts=maximum_retry_attempts,
-            )
+        _check_handler(decorated)
+        declaration = Declaration(
+            name=name or decorated.__name__,
+            module=decorated.__module__,
+            handler=f"{decorated.__module__}.{decorated.__qualname__}",
+            **asked,
         )
+        _declared.append(declaration)
+        decorated.__bucketwheel__ = declaration  # type: ignore[attr-defined]
         return decorated
 
     return declare if handler is None else declare(handler)
 
 
-def _several(value: str | Sequence[str]) -> tuple[str, ...]:
-    """One text or several, as several."""
+# -- arguments -------------------------------------------------------------------------------------
+
+_NAME: Final = r"[a-zA-Z0-9_-]{1,64}"
+_BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_VARIABLE: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
+
+
+def _trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, Any] | None:
+    if bucket is None:
+        if prefix or suffix or events:
+            raise TypeError("@function: prefix, suffix and events need a bucket")
+        return None
+    _match("bucket", bucket, _BUCKET, "3 to 63 lower-case letters, digits, '.' or '-'")
+    if not isinstance(prefix, str):
+        raise TypeError(f"@function: prefix must be a str, not {prefix!r}")
+    return {
+        "bucket": bucket,
+        "events": None if events is None else _events(events),
+        "prefix": prefix,
+        "suffixes": _texts("suffix", suffix),
+    }
+
+
+def _events(events: Any) -> tuple[str, ...]:
+    names: list[str] = []
+    for event in _texts("events", events):
+        event = event.removeprefix("s3:")
+        if event not in (*_STARS, *_WRITES, *_REMOVALS):
+            known = ", ".join((*_STARS, *_WRITES, *_REMOVALS))
+            raise ValueError(f"@function: {event!r} is no event; these are: {known}")
+        names += _STARS.get(event, (event,))
+    return tuple(dict.fromkeys(names))
+
+
+def _texts(what: str, value: Any) -> tuple[str, ...]:
+    """One text or several, as several; an empty text is none."""
     if isinstance(value, str):
         return (value,) if value else ()
+    if not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"@function: {what} must be a str or several, not {value!r}")
     return tuple(value)
+
+
+def _variables(value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"@function: environment must be a mapping, not {value!r}")
+    for name, text in value.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"@function: environment must map str to str, not {name!r} to {text!r}")
+        _match("a name in environment", name, _VARIABLE, "letters, digits and '_'")
+    return dict(value)
+
+
+def _number(what: str, value: Any, least: int, most: int, unit: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"@function: {what} must be an int, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"@function: {what} must be {least:,} to {most:,} {unit}, not {value:,}")
+    return value
+
+
+def _match(what: str, value: Any, pattern: str, allowed: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"@function: {what} must be a str, not {value!r}")
+    if not re.fullmatch(pattern, value):
+        raise ValueError(f"@function: {what} must be {allowed}, not {value!r}")
+
+
+def _check_handler(decorated: Any) -> None:
+    if not callable(decorated) or not hasattr(decorated, "__qualname__"):
+        raise TypeError(f"@function decorates a handler f(event, context), not {decorated!r}")
+    if inspect.iscoroutinefunction(decorated):
+        raise TypeError(
+            f"@function: {decorated.__qualname__} is async, which Lambda's runtime does not run:"
+            " make it a plain function that calls asyncio.run"
+        )
 
 
 # -- told at deployment, in an environment of its own ----------------------------------------------
@@ -132,12 +216,13 @@ def describe(event: dict[str, Any], context: object) -> dict[str, Any]:
     Returns `{"functions": [declaration]}`, or `{"fault": {type, message, trace}}` with the name AWS
     has for it: a package's own fault must not look like one of this handler.
     """
-    for module in event["modules"]:
+    modules: list[str] = event["modules"]
+    for module in modules:
         fault = _import(module)
         if fault is not None:
             return {"fault": fault}
-    found = [each for each in _declared if each.module in event["modules"]]
-    fault = _wrong(found, event["modules"])
+    found = [each for each in _declared if each.module in modules]
+    fault = _wrong(found, modules)
     return {"fault": fault} if fault else {"functions": [_told(each) for each in found]}
 
 
@@ -145,44 +230,58 @@ def _import(module: str) -> dict[str, Any] | None:
     try:
         importlib.import_module(module)
     except SyntaxError as error:
+        text = (error.text or "").rstrip()
+        trace = [f'  File "{error.filename}", line {error.lineno}', f"    {text.strip()}"]
         message = f"Syntax error in module '{module}': {error}"
-        trace = [f'  File "{error.filename}" Line {error.lineno}\n    {error.text}']
-        return {"type": "Runtime.UserCodeSyntaxError", "message": message, "trace": trace}
+        return _fault("Runtime.UserCodeSyntaxError", message, trace)
     except ImportError as error:
         message = f"Unable to import module '{module}': {error}"
-        return {"type": "Runtime.ImportModuleError", "message": message, "trace": _trace()}
+        return _fault("Runtime.ImportModuleError", message, _trace(error))
     except SystemExit as error:
         message = f"module '{module}' ended the process while it was imported: exit({error})"
-        return {"type": "Runtime.ExitError", "message": message, "trace": _trace()}
+        return _fault("Runtime.ExitError", message, _trace(error))
     except Exception as error:
-        kind = type(error).__name__
         message = f"module '{module}' failed while it was imported: {error}"
-        return {"type": kind, "message": message, "trace": _trace()}
+        return _fault(type(error).__name__, message, _trace(error))
     return None
 
 
-def _trace() -> list[str]:
-    """The part of the trace that is the user's: what comes after the import machinery."""
-    lines = traceback.format_exc().splitlines()
-    last = max((at for at, line in enumerate(lines) if "importlib" in line), default=-1)
-    return lines[last + 1 :]
+def _fault(type: str, message: str, trace: Sequence[str] = ()) -> dict[str, Any]:
+    return {"type": type, "message": message, "trace": list(trace)}
+
+
+def _trace(error: BaseException) -> list[str]:
+    """The trace without its first frames, which are ours and the import machinery's."""
+    told = traceback.TracebackException.from_exception(error)
+    frames = list(told.stack)
+    while frames and (frames[0].filename == __file__ or "importlib" in frames[0].filename):
+        frames.pop(0)
+    told.stack = traceback.StackSummary.from_list(frames)
+    return "".join(told.format()).splitlines()
 
 
 def _wrong(found: list[Declaration], modules: list[str]) -> dict[str, Any] | None:
     if not found:
-        message = (
-            f"no function is declared in {', '.join(modules) or 'the package'}: decorate a handler"
-            " with @bucketwheel.function(bucket=...)"
+        return _fault(
+            "Runtime.HandlerNotFound",
+            f"no function is declared in {', '.join(modules) or 'the package'}: write"
+            ' @bucketwheel.function(bucket="...") above a handler f(event, context)',
         )
-        return {"type": "Runtime.HandlerNotFound", "message": message, "trace": []}
     names = [each.name for each in found]
     for each in found:
+        if not re.fullmatch(_NAME, each.name):
+            message = f"{each.name!r} cannot be a function's name: give it one with name=..."
+            return _fault("InvalidParameterValueException", message)
         if names.count(each.name) > 1:
-            message = f"{names.count(each.name)} functions are named {each.name!r}: give them names"
-            return {"type": "InvalidParameterValueException", "message": message, "trace": []}
-        if not hasattr(sys.modules[each.module], each.handler.removeprefix(f"{each.module}.")):
-            message = f"Handler '{each.handler}' must be a function at the top of its module"
-            return {"type": "Runtime.HandlerNotFound", "message": message, "trace": []}
+            message = f"{names.count(each.name)} functions are named {each.name!r}: name them apart"
+            return _fault("InvalidParameterValueException", message)
+        own = each.handler.removeprefix(f"{each.module}.")
+        if not callable(getattr(importlib.import_module(each.module), own, None)):
+            return _fault(
+                "Runtime.HandlerNotFound",
+                f"Handler '{each.handler}' must be a function at the top level of its module; a"
+                " decorator above @function must use functools.wraps",
+            )
     return None
 
 

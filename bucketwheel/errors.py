@@ -1,6 +1,7 @@
 """Errors of the face.
 
 BucketwheelError
+├── DeploymentTimeout        nothing was heard of a deployment for too long
 ├── FunctionError            a function that was called failed
 ├── InstanceError            no system runs here, or another one does
 ├── PackingError             the code given cannot be packed
@@ -10,6 +11,10 @@ BucketwheelError
 from __future__ import annotations
 
 from storage.errors import BucketwheelError
+
+
+class DeploymentTimeout(BucketwheelError):
+    """Raised when nothing was heard of a deployment for as long as the user would wait."""
 
 
 class FunctionError(BucketwheelError):

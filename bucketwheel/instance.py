@@ -1,61 +1,28 @@
-"""The instance: a running system on one data folder, and how the other commands find it."""
+"""The instance: the running system of a folder, as described in a file there."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bucketwheel.credentials import write_private
 from bucketwheel.errors import InstanceError
-from bucketwheel.settings import DATA
-from storage.settings import PREFIX
 
-#: Who owns the data folder may read; nobody else.
-PRIVATE = 0o600
-
-
-class Credentials(BaseModel):
-    """Random, made once per data folder."""
-
-    model_config = ConfigDict(frozen=True)
-
-    s3_access_key: str
-    s3_secret_key: str
-    user_secret_key: str
-    redis_password: str
-    events_password: str
-
-    @classmethod
-    def of(cls, data: Path) -> Self:
-        """Those of this folder, made now if it has none.
-
-        Raises:
-            InstanceError: the file is there, but is not what we wrote.
-        """
-        path = data / "credentials.json"
-        if not path.exists():
-            made = cls(
-                s3_access_key="bucketwheel-" + secrets.token_hex(6),
-                s3_secret_key=secrets.token_urlsafe(30),
-                user_secret_key=secrets.token_urlsafe(30),
-                redis_password=secrets.token_urlsafe(30),
-                events_password=secrets.token_urlsafe(30),
-            )
-            write_private(path, made.model_dump_json(indent=2))
-        try:
-            return cls.model_validate_json(path.read_text())
-        except ValidationError:
-            raise InstanceError(
-                f"{path} is damaged: restore it, or move {data} away to begin anew"
-            ) from None
+_FILE: Final = "instance.json"
+_LOCK: Final = "up.lock"
 
 
 class Instance(BaseModel):
-    """What `bucketwheel up` writes down once everything runs."""
+    """What other programs need to reach a running system."""
+
+    model_config = ConfigDict(frozen=True)
 
     pid: int
     s3_endpoint: str
@@ -65,94 +32,129 @@ class Instance(BaseModel):
     redis_url: str
     user_access_key: str
     user_secret_key: str
-    console_url: str | None
-    flower_url: str
+    console_url: str | None = None
+    flower_url: str | None = None
     #: Process ids by name.
-    children: dict[str, int]
+    children: dict[str, int] = {}
+    #: Whether all parts have been started.
+    ready: bool = False
 
     @classmethod
-    def path(cls, data: Path) -> Path:
-        """Where it is described."""
-        return data / "instance.json"
+    def find(cls) -> Self:
+        """The one that runs on `BUCKETWHEEL_DATA`, or on `.bucketwheel` here.
+
+        Raises:
+            InstanceError: none does.
+        """
+        return cls.read(data_folder())
 
     @classmethod
-    def load(cls, data: Path) -> Self:
-        """The system that runs on this folder.
+    def read(cls, data: Path) -> Self:
+        """The one that runs on this folder.
 
         Raises:
             InstanceError: none does.
         """
         try:
-            found = cls.model_validate_json(cls.path(data).read_text())
-            os.kill(found.pid, 0)
-        except (OSError, ValidationError):
-            raise InstanceError(
-                f"no system runs on {data.absolute()}: start one with `bucketwheel up`,"
-                " or name its folder by --data or BUCKETWHEEL_DATA"
-            ) from None
-        return found
+            instance = cls.model_validate_json((data / _FILE).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValidationError):
+            raise _none(data) from None
+        except PermissionError:
+            raise InstanceError(f"{data / _FILE} belongs to another user") from None
+        if not is_running(data):
+            raise _none(data)
+        return instance
 
-    def save(self, data: Path) -> None:
-        """Describe it for the other commands."""
-        write_private(self.path(data), self.model_dump_json(indent=2))
+    def write(self, data: Path) -> None:
+        """Describe it in the folder, for its owner alone."""
+        write_private(data / _FILE, self.model_dump_json(indent=2) + "\n")
 
-    def environment(self) -> dict[str, str]:
-        """The settings by which every part of the system finds it."""
-        return {
-            f"{PREFIX}S3_ENDPOINT": self.s3_endpoint,
-            f"{PREFIX}S3_ACCESS_KEY": self.s3_access_key,
-            f"{PREFIX}S3_SECRET_KEY": self.s3_secret_key,
-            f"{PREFIX}S3_REGION": self.s3_region,
-            f"{PREFIX}REDIS_URL": self.redis_url,
-        }
+    def fill(self, variables: MutableMapping[str, str]) -> None:
+        """Set those settings that are missing to this instance's."""
+        for name in ("s3_endpoint", "s3_access_key", "s3_secret_key", "s3_region", "redis_url"):
+            variables.setdefault(f"BUCKETWHEEL_{name.upper()}", getattr(self, name))
 
 
 def data_folder() -> Path:
-    """The data folder that the environment names."""
-    return Path(os.environ.get(f"{PREFIX}DATA") or DATA)
+    """The folder that the settings name."""
+    return Path(os.environ.get("BUCKETWHEEL_DATA") or ".bucketwheel").absolute()
 
 
-def adopt() -> None:
-    """Take from the instance what the environment does not say.
+def fill_environment() -> None:
+    """Take the settings that are missing here from the instance, if any is.
 
     Raises:
-        InstanceError: something is missing, and no system runs on the data folder.
+        InstanceError: some are missing, and no system runs.
     """
-    needed = [f"{PREFIX}{name}" for name in ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY")]
-    if all(name in os.environ for name in [*needed, f"{PREFIX}REDIS_URL"]):
-        return
-    for name, value in Instance.load(data_folder()).environment().items():
-        os.environ.setdefault(name, value)
+    needed = ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "REDIS_URL")
+    if not all(f"BUCKETWHEEL_{name}" in os.environ for name in needed):
+        Instance.find().fill(os.environ)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, all or nothing."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    beside.rename(path)
+def remove(data: Path) -> None:
+    """Say that no system runs here any more."""
+    (data / _FILE).unlink(missing_ok=True)
 
 
-class Lock:
-    """Held by the one system that may run on a data folder; gone with its process."""
+@contextmanager
+def holding(data: Path) -> Iterator[None]:
+    """Hold the folder: nobody else can start a system on it.
 
-    def __init__(self, data: Path) -> None:
-        self._path = data / "lock"
-        self._file: int | None = None
+    The lock is the kernel's: it ends with the process, however that ends.
 
-    def take(self) -> None:
-        """Take it.
-
-        Raises:
-            InstanceError: another system runs on this folder.
-        """
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            folder = self._path.parent.absolute()
+    Raises:
+        InstanceError: a system runs on it already.
+    """
+    with (data / _LOCK).open("a+") as file:
+        if not _lock(file.fileno(), patience=1.0):
+            pid = (data / _LOCK).read_text().strip() or "unknown"
             raise InstanceError(
-                f"a system runs on {folder} already: `bucketwheel down` stops it,"
-                " another --data runs a second one"
-            ) from None
+                f"a system already runs on {data} (process {pid}): `bucketwheel down` stops it"
+            )
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def is_running(data: Path) -> bool:
+    """Whether somebody holds the folder."""
+    try:
+        file = (data / _LOCK).open()
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def holder(data: Path) -> int | None:
+    """Process id of the one that holds the folder."""
+    if not is_running(data):
+        return None
+    text = (data / _LOCK).read_text().strip()
+    return int(text) if text.isdigit() else None
+
+
+def _lock(descriptor: int, patience: float) -> bool:
+    """Take the lock; wait a moment, since a look at it (`is_running`) holds it for an instant."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def _none(data: Path) -> InstanceError:
+    return InstanceError(
+        f"no system runs on {data}: start one with `bucketwheel up`, or name its folder with"
+        " --data or BUCKETWHEEL_DATA"
+    )

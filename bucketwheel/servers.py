@@ -1,173 +1,197 @@
-"""The servers under the system: how Redis and MinIO are started, so that nothing is open to others.
-
-Both listen on 127.0.0.1 only; no secret is in a process's arguments.
-"""
+"""The servers that `up` starts: Redis and MinIO, each bound to loopback, secrets off their argv."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import socket
+import signal
 import sys
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+from urllib.request import urlopen
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from bucketwheel.children import Child
-from bucketwheel.errors import StartError
-from bucketwheel.instance import Credentials, write_private
-from bucketwheel.settings import UpSettings
 from broker import keys
+from bucketwheel.child import ChildSpec
+from bucketwheel.credentials import Credentials, write_private
+from bucketwheel.errors import StartError
+from bucketwheel.settings import LOOPBACK, UpSettings
+from storage.client import connect
+from storage.errors import BucketwheelError
 from storage.rules import TARGET
+from storage.settings import StorageSettings
 
-#: What MinIO's Redis target sends, found by watching it: it may do nothing else.
-_EVENT_COMMANDS = "-@all +ping +type +rpush +client|setname"
+#: Seconds that a server gets to end by itself.
+PATIENCE: Final = 15.0
+
+#: Who MinIO is in Redis: what its target sends, read off ACL LOG, and nothing else.
+EVENTS_USER: Final = "minio"
+_EVENTS_COMMANDS: Final = "+ping +client|setname +type +rpush"
+
+Healthy = Callable[[], bool]
 
 
-def port(wanted: int, setting: str) -> int:
-    """The port wanted, if it is free; for 0, any free one.
+def redis_spec(data: Path, port: int, credentials: Credentials) -> ChildSpec:
+    """Redis with its data in `<data>/redis`; its configuration is written anew at each start.
 
     Raises:
-        StartError: it is taken.
+        StartError: it is not installed.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError as error:
-            raise StartError(
-                f"port {wanted} cannot be used ({error.strerror}): set {setting} to another one,"
-                " or to 0 for any free one"
-            ) from None
-        return int(probe.getsockname()[1])
-
-
-def redis(data: Path, port: int, credentials: Credentials) -> Child:
-    """A Redis that keeps what it is told: append-only file, no eviction."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise StartError(
-            "redis-server is not on PATH: `apt-get install redis-server`,"
-            " or name a running one by BUCKETWHEEL_REDIS_URL"
-        )
     folder = data / "redis"
-    folder.mkdir(exist_ok=True, mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
     configuration = folder / "redis.conf"
     write_private(configuration, _redis_configuration(folder, port, credentials))
-    return Child("redis", [program, str(configuration)], dict(os.environ), data / "logs/redis.log")
-
-
-def _redis_configuration(folder: Path, port: int, credentials: Credentials) -> str:
-    def hashed(password: str) -> str:
-        return "#" + hashlib.sha256(password.encode()).hexdigest()
-
-    return "\n".join(
-        [
-            "bind 127.0.0.1",
-            f"port {port}",
-            f'dir "{folder.absolute()}"',
-            "appendonly yes",
-            "appendfsync everysec",
-            'save ""',
-            "maxmemory-policy noeviction",
-            f"user default on {hashed(credentials.redis_password)} ~* &* +@all",
-            f"user events on {hashed(credentials.events_password)} ~{keys.EVENTS} {_EVENT_COMMANDS}",
-            "",
-        ]
+    return ChildSpec(
+        name="redis",
+        command=(_redis_server(), str(configuration)),
+        environment=dict(os.environ),
+        patience=PATIENCE,
+        orphaned=signal.SIGTERM,  # writes what it holds, then ends
     )
 
 
-def minio(
-    data: Path, settings: UpSettings, ports: tuple[int, int, int], credentials: Credentials
-) -> Child:
-    """A MinIO whose 200 to an upload means that the event is in Redis.
-
-    `ports`: of S3, of the console, of Redis.
-    """
-    s3, console, redis_port = ports
-    folder = data / "minio"
-    folder.mkdir(exist_ok=True, mode=0o700)
-    command = [
-        str(_minio_program(settings)), "server", "--quiet",
-        "--address", f"127.0.0.1:{s3}",
-        "--console-address", f"127.0.0.1:{console}",
-        str(folder),
-    ]  # fmt: skip
-    target = {
-        "ENABLE": "on",
-        "ADDRESS": f"127.0.0.1:{redis_port}",
-        "FORMAT": "access",  # in lower case: another spelling passes, and sends nothing
-        "KEY": keys.EVENTS,
-        "USER": "events",
-        "PASSWORD": credentials.events_password,
-    }
-    if settings.event_queue:
-        target["QUEUE_DIR"] = str((data / "event-queue").absolute())
-    environment = {
-        **os.environ,
-        "MINIO_ROOT_USER": credentials.s3_access_key,
-        "MINIO_ROOT_PASSWORD": credentials.s3_secret_key,
-        "MINIO_API_SYNC_EVENTS": "on",
-        "MINIO_UPDATE": "off",
-        **{f"MINIO_NOTIFY_REDIS_{name}_{TARGET}": value for name, value in target.items()},
-    }
-    return Child("minio", command, environment, data / "logs/minio.log")
-
-
-def _minio_program(settings: UpSettings) -> Path:
-    if settings.minio is not None:
-        return settings.minio
-    beside = Path(sys.executable).parent / "minio"
-    found = str(beside) if beside.exists() else shutil.which("minio")
-    if found is None:
-        raise StartError(
-            "the MinIO server is not installed: `make setup` builds it, BUCKETWHEEL_MINIO names its"
-            " program, BUCKETWHEEL_S3_ENDPOINT a running one"
-        )
-    return Path(found)
-
-
-def wait_for(what: str, ready: Callable[[], bool], child: Child | None, seconds: float) -> None:
-    """Wait until it answers.
+def minio_spec(
+    settings: UpSettings, data: Path, ports: tuple[int, int], credentials: Credentials, redis: str
+) -> ChildSpec:
+    """MinIO with its data in `<data>/minio`, which pushes its events to this Redis.
 
     Raises:
-        StartError: it does not, or its process has ended; with the end of its log.
+        StartError: it is not installed.
     """
-    deadline = time.monotonic() + seconds
-    while not ready():
-        ended = child is not None and child.process is not None and child.process.poll() is not None
-        if ended or time.monotonic() > deadline:
-            log = f". Its log: {child.log}{child.last_lines()}" if child else ""
-            raise StartError(f"{what} {'ended' if ended else 'does not answer'}{log}")
-        time.sleep(0.05)
+    # Without a folder of its own it would find certificates below the home folder, and speak TLS.
+    certificates = data / "minio-certificates"
+    certificates.mkdir(mode=0o700, exist_ok=True)
+    address, console = (f"{LOOPBACK}:{port}" for port in ports)
+    command = [_minio(settings), "server", "--quiet", "--certs-dir", str(certificates)]
+    command += ["--address", address, "--console-address", console, str(data / "minio")]
+    foreign = ("MINIO_CONFIG_ENV_FILE", "MINIO_ROOT_USER_FILE", "MINIO_ROOT_PASSWORD_FILE")
+    inherited = {name: value for name, value in os.environ.items() if name not in foreign}
+    return ChildSpec(
+        name="minio",
+        command=tuple(command),
+        environment={
+            **inherited,
+            "MINIO_ROOT_USER": credentials.s3_access_key,
+            "MINIO_ROOT_PASSWORD": credentials.s3_secret_key,
+            "MINIO_UPDATE": "off",
+            "MINIO_CALLHOME_ENABLE": "off",
+            "MINIO_BROWSER": "on",
+            # An upload's answer means that its event is in Redis.
+            "MINIO_API_SYNC_EVENTS": "on",
+            **_target(settings, data, redis),
+        },
+        patience=PATIENCE,
+    )
 
 
-def redis_answers(url: str) -> Callable[[], bool]:
-    """Whether a Redis takes our password, and has loaded its data."""
+def redis_healthy(url: str) -> Healthy:
+    """Whether this Redis answers, and knows us."""
+    client = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
 
-    def ask() -> bool:
+    def healthy() -> bool:
         try:
-            with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-                return bool(client.ping())
+            return bool(client.ping())
         except (RedisError, OSError):
             return False
 
-    return ask
+    return healthy
 
 
-def store_answers(endpoint: str) -> Callable[[], bool]:
-    """Whether an object store is up; S3 has no call for that without rights, MinIO has."""
+def store_healthy(settings: StorageSettings) -> Healthy:
+    """Whether this object store answers, and knows us."""
+    endpoint = str(settings.s3_endpoint).rstrip("/")
 
-    def ask() -> bool:
+    def healthy() -> bool:
         try:
-            with urllib.request.urlopen(f"{endpoint.rstrip('/')}/minio/health/ready", timeout=2):
-                return True
-        except OSError:
+            with urlopen(f"{endpoint}/minio/health/ready", timeout=2):  # noqa: S310 (a setting)
+                connect(settings).list_buckets()
+        except (BucketwheelError, OSError):
             return False
+        except Exception:  # the client's own: not ready, or not ours
+            return False
+        return True
 
-    return ask
+    return healthy
+
+
+def _redis_configuration(folder: Path, port: int, credentials: Credentials) -> str:
+    events = keys.EVENTS
+    lines = [
+        f"bind {LOOPBACK}",
+        f"port {port}",
+        "protected-mode yes",
+        f"dir {_quoted(str(folder))}",
+        "daemonize no",
+        'logfile ""',
+        'save ""',
+        "appendonly yes",
+        "appendfsync everysec",
+        "maxmemory-policy noeviction",
+        f"user default on #{_sha256(credentials.redis_password)} ~* &* +@all",
+        f"user {EVENTS_USER} on #{_sha256(credentials.redis_events_password)} resetkeys"
+        f" ~{events} resetchannels -@all {_EVENTS_COMMANDS}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def events_url(port: int, credentials: Credentials) -> str:
+    """Where MinIO pushes its events, and as whom."""
+    return f"redis://{EVENTS_USER}:{credentials.redis_events_password}@{LOOPBACK}:{port}/0"
+
+
+def _target(settings: UpSettings, data: Path, redis: str) -> dict[str, str]:
+    """The event target, as MinIO's environment variables."""
+    parts = urlsplit(redis)
+    values = {
+        "ENABLE": "on",
+        "ADDRESS": f"{parts.hostname}:{parts.port or 6379}",
+        "FORMAT": "access",
+        "KEY": keys.EVENTS,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+    }
+    if settings.event_queue:
+        queue = data / "events"
+        queue.mkdir(mode=0o700, exist_ok=True)
+        values["QUEUE_DIR"] = str(queue)
+    return {f"MINIO_NOTIFY_REDIS_{name}_{TARGET}": text for name, text in values.items() if text}
+
+
+def _redis_server() -> str:
+    found = shutil.which("redis-server")
+    if found is None:
+        raise StartError(
+            "redis-server is not installed: install it (Debian, Ubuntu: apt-get install"
+            " redis-server), or name a running one in BUCKETWHEEL_REDIS_URL"
+        )
+    return found
+
+
+def _minio(settings: UpSettings) -> str:
+    if settings.minio is not None:
+        found = shutil.which(settings.minio)
+        if found is None:
+            raise StartError(f"BUCKETWHEEL_MINIO: {settings.minio} is no program")
+        return os.path.abspath(found)
+    beside = Path(sys.executable).parent / "minio"
+    found = shutil.which(beside) or shutil.which("minio")
+    if found is None:
+        raise StartError(
+            "the MinIO server is not installed: run `make setup`, set BUCKETWHEEL_MINIO to its"
+            " program, or name a running one in BUCKETWHEEL_S3_ENDPOINT"
+        )
+    return found
+
+
+def _quoted(text: str) -> str:
+    """A text as Redis's configuration reads it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _sha256(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()

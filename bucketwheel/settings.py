@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
-from pydantic import AnyHttpUrl, Field, SecretStr, model_validator
+from pydantic import AnyHttpUrl, Field, SecretStr
 
+from bucketwheel.errors import StartError
 from storage.settings import Settings
 
-DATA = Path(".bucketwheel")
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+#: Everything is bound to this address.
+LOOPBACK: Final = "127.0.0.1"
 
 
 class UpSettings(Settings):
-    """What to start, where its data lie, and on which ports of this machine it listens."""
+    """Where a system keeps its data, and how it is reached. A port of 0 is any free one."""
 
-    data: Path = DATA
-    #: Ports on 127.0.0.1; 0: any free one.
-    s3_port: int = Field(default=9000, ge=0, le=65_535)
-    console_port: int = Field(default=9001, ge=0, le=65_535)
-    redis_port: int = Field(default=6390, ge=0, le=65_535)
-    flower_port: int = Field(default=5555, ge=0, le=65_535)
-    #: An object store that runs already, instead of one of our own; with its credentials.
+    data: Path = Path(".bucketwheel")
+    s3_port: Port = 9000
+    console_port: Port = 9001
+    redis_port: Port = 6390
+    flower_port: Port = 5555
+    #: A running object store; without it, MinIO is started.
     s3_endpoint: AnyHttpUrl | None = None
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
     s3_region: str = "us-east-1"
-    #: A Redis that runs already, instead of one of our own.
+    #: A running Redis; without it, one is started.
     redis_url: SecretStr | None = None
-    #: Keep events on disk while Redis is away; each is then up to 3 s late.
+    #: Keep events on disk while Redis is away; each event then comes up to 3 s late.
     event_queue: bool = False
-    #: The MinIO server's program, if it is neither beside Python nor on PATH.
+    #: The MinIO server's program; without it, the one beside Python or on PATH.
     minio: Path | None = None
+    #: Seconds a stopping worker waits for running invocations.
+    drain_timeout: float = Field(default=30.0, ge=0)
 
-    @model_validator(mode="after")
-    def _complete(self) -> UpSettings:
-        if self.s3_endpoint and not (self.s3_access_key and self.s3_secret_key):
-            raise ValueError(
-                "BUCKETWHEEL_S3_ENDPOINT needs BUCKETWHEEL_S3_ACCESS_KEY and"
-                " BUCKETWHEEL_S3_SECRET_KEY beside it"
+    def check(self) -> None:
+        """Refuse settings that do not fit together.
+
+        Raises:
+            StartError: naming the variables.
+        """
+        keys = self.s3_access_key and self.s3_secret_key
+        if self.s3_endpoint is not None and not keys:
+            raise StartError(
+                "BUCKETWHEEL_S3_ENDPOINT names a running object store: set also"
+                " BUCKETWHEEL_S3_ACCESS_KEY and BUCKETWHEEL_S3_SECRET_KEY"
             )
-        return self
+        if self.redis_url is not None and self.s3_endpoint is None:
+            self._check_redis(self.redis_url.get_secret_value())
+
+    def _check_redis(self, url: str) -> None:
+        """MinIO speaks plain TCP to database 0 only."""
+        parts = urlsplit(url)
+        if parts.scheme != "redis" or not parts.hostname or parts.path not in ("", "/", "/0"):
+            raise StartError(
+                "BUCKETWHEEL_REDIS_URL must be redis://[user:password@]host[:port]/0: MinIO pushes"
+                " its events without TLS, and into database 0"
+            )

@@ -1,204 +1,241 @@
-"""The system on one machine: MinIO, Redis, intake, worker, Flower, until it is stopped."""
+"""`bucketwheel up`: the whole system on this machine, as children of one process."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
-from bucketwheel import servers
-from bucketwheel.children import Child
-from bucketwheel.instance import Credentials, Instance, Lock
-from bucketwheel.settings import UpSettings
-from broker import keys
-from broker.connection import UNAVAILABLE, connect
-from broker.settings import BrokerSettings
-from storage.functions import FunctionStore
+from pydantic import AnyHttpUrl, SecretStr
+from redis import Redis
+
+from broker.connection import UNAVAILABLE
+from broker.counters import workers_alive
+from bucketwheel import instance, ports, servers
+from bucketwheel.child import Child, ChildSpec
+from bucketwheel.children import Children, Tell
+from bucketwheel.credentials import Credentials
+from bucketwheel.errors import StartError
+from bucketwheel.instance import Instance
+from bucketwheel.settings import LOOPBACK, UpSettings
 from storage.roles import PERSON, Roles
-from storage.settings import PREFIX, StorageSettings
+from storage.settings import StorageSettings
 
-#: Seconds between looks at the children.
-TICK: Final = 0.2
-#: Seconds for everything to answer after its start.
-START: Final = 60.0
+#: Seconds for a server to answer, and for intake and worker to be at work.
+SERVER_START: Final = 60.0
+PART_START: Final = 30.0
 
-Say = Callable[[str], None]
+#: Our own processes, in the order of their start.
+PARTS: Final = ("intake", "worker", "flower")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    s3: int
+    console: int
+    redis: int
+    flower: int
 
 
 class Up:
-    """Starts everything in order, looks after it, stops everything in reverse."""
+    """Starts everything, keeps it running, stops everything; start blocks until a signal."""
 
-    def __init__(self, settings: UpSettings, say: Say) -> None:
+    def __init__(
+        self,
+        settings: UpSettings,
+        tell: Tell,
+        ready: Callable[[Instance], None],
+        parts: tuple[str, ...] = PARTS,
+    ) -> None:
+        """`tell` gets what people should read; `ready` is called once all parts are started."""
+        settings.check()
         self._settings = settings
         self._data = settings.data.absolute()
-        self._say = say
-        self._children: list[Child] = []
-        self._stopping = threading.Event()
-        self._hurry = False
+        self._tell, self._ready = tell, ready
+        self._parts = parts
+        self._children = Children(self._data / "logs", self._data, tell, self._describe)
+        self._instance: Instance | None = None
 
-    def start(self, ready: Callable[[Instance], None]) -> None:
-        """Start all, tell `ready`, and run until `stop`, SIGTERM or SIGINT.
+    def start(self) -> None:
+        """Run until SIGINT or SIGTERM; nothing that was started is left behind.
 
         Raises:
             InstanceError: a system runs on this folder already.
-            StartError: a part could not be started; nothing is left running.
+            StartError: a port is taken, a program is missing, a part does not start.
         """
-        self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self._data / "logs").mkdir(exist_ok=True)
-        Lock(self._data).take()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        try:
-            instance = self._start_all()
-            ready(instance)
-            while not self._stopping.wait(TICK):
-                self.run_once(instance)
-        finally:
-            self._stop_all()
-
-    def run_once(self, instance: Instance) -> None:
-        """Look after every child once."""
-        for child in self._children:
-            said = child.run_once()
-            if said:
-                self._say(said)
-        pids = {child.name: child.pid for child in self._children}
-        if pids != instance.children:
-            instance.children = pids
-            instance.save(self._data)
+        self._make_folders()
+        with instance.holding(self._data), self._children.signals(), self._stopping():
+            self._instance = self._start_servers()
+            self._start_parts(self._instance)
+            self._become_ready()
+            while not self._children.asked_to_stop:
+                self._children.run_once()
 
     def stop(self) -> None:
-        """End; stopping twice hurries."""
-        self._hurry = self._stopping.is_set()
-        self._stopping.set()
+        """Have `start` end, as Ctrl-C does; a second call hurries."""
+        self._children.ask_to_stop()
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        if not self._stopping.is_set():
-            self._say("stopping: running functions may end; once more to hurry")
-        self.stop()
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self._children.asked_to_stop:
+                self._tell("stopping; Ctrl-C again to hurry")
+            self._children.stop()
+            instance.remove(self._data)
 
-    def _start_all(self) -> Instance:
-        instance = self._start_servers()
-        self._prepare(instance)
-        environment = {
-            **os.environ,
-            **instance.environment(),
-            f"{PREFIX}DATA": str(self._data),
-            f"{PREFIX}FLOWER_PORT": instance.flower_url.rsplit(":", 1)[1],
-        }
-        for name, grace in (("intake", 5.0), ("worker", 45.0), ("flower", 5.0)):
-            command = [sys.executable, "-P", "-m", "bucketwheel", name]
-            log = self._data / "logs" / f"{name}.log"
-            self._begin(Child(name, command, environment, log, grace))
-        self._wait_for_parts(instance)
-        instance.children = {child.name: child.pid for child in self._children}
-        instance.save(self._data)
-        return instance
+    def _become_ready(self) -> None:
+        if self._instance is not None and not self._children.asked_to_stop:
+            self._instance = self._instance.model_copy(update={"ready": True})
+            self._describe()
+            self._ready(self._instance)
+
+    def _make_folders(self) -> None:
+        try:
+            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._data / "logs").mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"{self._data} cannot be used for data: {error.strerror}") from None
+
+    # -- servers -----------------------------------------------------------------------------------
 
     def _start_servers(self) -> Instance:
-        settings, credentials = self._settings, Credentials.of(self._data)
-        redis_url, redis_port = self._start_redis(credentials)
-        endpoint, console = self._start_store(credentials, redis_port)
-        own = settings.s3_endpoint is None
-        secret = settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else ""
-        flower = servers.port(settings.flower_port, f"{PREFIX}FLOWER_PORT")
+        credentials = Credentials.keep(self._data)
+        chosen = self._choose_ports()
+        found = self._describe_servers(credentials, chosen)
+        storage = storage_settings(found)
+        events = found.redis_url
+        if self._settings.redis_url is None:
+            events = servers.events_url(chosen.redis, credentials)
+            redis = servers.redis_spec(self._data, chosen.redis, credentials)
+            self._start_server(redis, servers.redis_healthy(found.redis_url))
+        else:
+            self._expect("Redis", "BUCKETWHEEL_REDIS_URL", servers.redis_healthy(found.redis_url))
+        if self._settings.s3_endpoint is None:
+            both = (chosen.s3, chosen.console)
+            minio = servers.minio_spec(self._settings, self._data, both, credentials, events)
+            self._start_server(minio, servers.store_healthy(storage))
+        else:
+            healthy = servers.store_healthy(storage)
+            self._expect("the object store", "BUCKETWHEEL_S3_ENDPOINT", healthy)
+        if not self._children.asked_to_stop:
+            Roles(storage).grant_person(credentials.user_secret_key)
+        return found
+
+    def _choose_ports(self) -> _Ports:
+        """Ports of what is started here; 0 for what is not."""
+        settings = self._settings
+        wanted: dict[str, int] = {}
+        if settings.s3_endpoint is None:
+            wanted |= {"S3_PORT": settings.s3_port, "CONSOLE_PORT": settings.console_port}
+        if settings.redis_url is None:
+            wanted["REDIS_PORT"] = settings.redis_port
+        if "flower" in self._parts:
+            wanted["FLOWER_PORT"] = settings.flower_port
+        names = ("S3_PORT", "CONSOLE_PORT", "REDIS_PORT", "FLOWER_PORT")
+        chosen = ports.choose(wanted)
+        return _Ports(*(chosen.get(name, 0) for name in names))
+
+    def _describe_servers(self, credentials: Credentials, chosen: _Ports) -> Instance:
+        settings = self._settings
+        s3, access_key, secret_key = f"http://{LOOPBACK}:{chosen.s3}", "", SecretStr("")
+        if settings.s3_endpoint is not None:
+            s3 = str(settings.s3_endpoint).rstrip("/")
+            access_key = settings.s3_access_key or ""
+            secret_key = settings.s3_secret_key or SecretStr("")
+        redis = f"redis://:{credentials.redis_password}@{LOOPBACK}:{chosen.redis}/0"
+        if settings.redis_url is not None:
+            redis = settings.redis_url.get_secret_value()
         return Instance(
             pid=os.getpid(),
-            s3_endpoint=endpoint,
-            s3_access_key=credentials.s3_access_key if own else settings.s3_access_key or "",
-            s3_secret_key=credentials.s3_secret_key if own else secret,
+            s3_endpoint=s3,
+            s3_access_key=access_key or credentials.s3_access_key,
+            s3_secret_key=secret_key.get_secret_value() or credentials.s3_secret_key,
             s3_region=settings.s3_region,
-            redis_url=redis_url,
+            redis_url=redis,
             user_access_key=PERSON,
             user_secret_key=credentials.user_secret_key,
-            console_url=console,
-            flower_url=f"http://127.0.0.1:{flower}",
-            children={},
+            console_url=f"http://{LOOPBACK}:{chosen.console}" if chosen.console else None,
+            flower_url=f"http://{LOOPBACK}:{chosen.flower}" if chosen.flower else None,
         )
 
-    def _start_redis(self, credentials: Credentials) -> tuple[str, int]:
-        if self._settings.redis_url is not None:
-            url = self._settings.redis_url.get_secret_value()
-            servers.wait_for("Redis (BUCKETWHEEL_REDIS_URL)", servers.redis_answers(url), None, 10)
-            return url, 0
-        port = servers.port(self._settings.redis_port, f"{PREFIX}REDIS_PORT")
-        child = self._begin(servers.redis(self._data, port, credentials))
-        url = f"redis://:{credentials.redis_password}@127.0.0.1:{port}/0"
-        servers.wait_for("Redis", servers.redis_answers(url), child, START)
-        return url, port
+    def _start_server(self, spec: ChildSpec, healthy: servers.Healthy) -> None:
+        """Start a server and wait until it answers."""
+        child = self._children.start(spec)
+        end = time.monotonic() + SERVER_START
+        while not self._children.asked_to_stop and not healthy():
+            how = child.has_ended()
+            if how or time.monotonic() > end:
+                raise StartError(_why(child, how or f"does not answer after {SERVER_START:g} s"))
+            time.sleep(0.02)
 
-    def _start_store(self, credentials: Credentials, redis_port: int) -> tuple[str, str | None]:
-        settings = self._settings
-        if settings.s3_endpoint is not None:
-            endpoint = str(settings.s3_endpoint).rstrip("/")
-            answers = servers.store_answers(endpoint)
-            servers.wait_for("the store (BUCKETWHEEL_S3_ENDPOINT)", answers, None, 10)
-            return endpoint, None
-        s3 = servers.port(settings.s3_port, f"{PREFIX}S3_PORT")
-        console = servers.port(settings.console_port, f"{PREFIX}CONSOLE_PORT")
-        ports = (s3, console, redis_port)
-        child = self._begin(servers.minio(self._data, settings, ports, credentials))
-        endpoint = f"http://127.0.0.1:{s3}"
-        servers.wait_for("MinIO", servers.store_answers(endpoint), child, START)
-        return endpoint, f"http://127.0.0.1:{console}"
+    def _expect(self, what: str, setting: str, healthy: servers.Healthy) -> None:
+        if not healthy():
+            raise StartError(
+                f"{what} that {setting} names does not answer, or refuses its credentials"
+            )
 
-    def _prepare(self, instance: Instance) -> None:
-        """What every part expects to be there: the system bucket, and the user people work as."""
-        storage = StorageSettings.model_validate(
-            {
-                "s3_endpoint": instance.s3_endpoint,
-                "s3_access_key": instance.s3_access_key,
-                "s3_secret_key": instance.s3_secret_key,
-                "s3_region": instance.s3_region,
-            }
+    # -- our own processes -------------------------------------------------------------------------
+
+    def _start_parts(self, found: Instance) -> None:
+        for name in self._parts:
+            if not self._children.asked_to_stop:
+                self._children.start(self._part(name, found))
+        self._describe()
+        end = time.monotonic() + PART_START
+        while self._expects_worker(found) and time.monotonic() < end:
+            self._children.run_once(0.1)
+            if self._children.asked_to_stop:
+                return
+
+    def _expects_worker(self, found: Instance) -> bool:
+        if "worker" not in self._parts:
+            return False
+        try:
+            with Redis.from_url(found.redis_url, socket_timeout=5) as redis:
+                return not workers_alive(redis)
+        except UNAVAILABLE:
+            return True
+
+    def _part(self, name: str, found: Instance) -> ChildSpec:
+        variables = dict(os.environ)
+        for setting in ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "REDIS_URL"):
+            variables.pop(f"BUCKETWHEEL_{setting}", None)
+        found.fill(variables)
+        variables["BUCKETWHEEL_DATA"] = str(self._data)
+        if found.flower_url is not None:
+            variables["BUCKETWHEEL_FLOWER_PORT"] = found.flower_url.rsplit(":", 1)[1]
+        return ChildSpec(
+            name=name,
+            # -P: a folder of the user's named like one of our packages must not hide ours.
+            command=(sys.executable, "-P", "-m", "bucketwheel", name),
+            environment=variables,
+            patience=self._settings.drain_timeout + 10 if name == "worker" else 10.0,
+            mark=f"TMPDIR={self._data}/tmp/" if name == "worker" else "",
         )
-        FunctionStore(storage).prepare()
-        Roles(storage).grant_person(instance.user_secret_key)
 
-    def _wait_for_parts(self, instance: Instance) -> None:
-        settings = BrokerSettings.model_validate({"redis_url": instance.redis_url})
-        redis = connect(settings)
-        by_name = {child.name: child for child in self._children}
-
-        def has(members: str, alive: Callable[[str], str]) -> bool:
-            try:
-                ids = redis.smembers(members)
-                return any(redis.exists(alive(id.decode())) for id in ids)  # type: ignore[union-attr]
-            except UNAVAILABLE:
-                return False
-
-        for name, members, alive in (
-            ("intake", keys.INTAKES, keys.intake_alive),
-            ("worker", keys.WORKERS, keys.worker_alive),
-        ):
-            servers.wait_for(f"the {name}", lambda: has(members, alive), by_name[name], START)  # noqa: B023
-
-    def _begin(self, child: Child) -> Child:
-        self._children.append(child)
-        child.start()
-        return child
-
-    def _stop_all(self) -> None:
-        """Flower, worker, intake, then what they need; each may end what it has begun."""
-        for child in self._children[-3:]:
-            if child.name in ("intake", "worker", "flower"):
-                child.ask_to_stop()
-        for child in reversed(self._children):
-            child.stop(self._hurry)
-        Instance.path(self._data).unlink(missing_ok=True)
+    def _describe(self) -> None:
+        """Tell others how to reach us, and which processes are ours."""
+        if self._instance is not None and not self._children.asked_to_stop:
+            children = self._children.pids
+            self._instance.model_copy(update={"children": children}).write(self._data)
 
 
-def detach(log: Path) -> bool:
-    """Go on in the background, with a session and output of its own; False in the foreground."""
-    if os.fork() > 0:
-        return False
-    os.setsid()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (descriptor, 1), (descriptor, 2)):
-        os.dup2(source, target)
-    return True
+def storage_settings(found: Instance) -> StorageSettings:
+    """The platform's own way to the object store."""
+    return StorageSettings(
+        s3_endpoint=AnyHttpUrl(found.s3_endpoint),
+        s3_access_key=found.s3_access_key,
+        s3_secret_key=SecretStr(found.s3_secret_key),
+        s3_region=found.s3_region,
+    )
+
+
+def _why(child: Child, how: str) -> str:
+    lines = "".join(f"\n  {line}" for line in child.log.tail())
+    return f"{child.name} {how}; its log is {child.log.path}{lines}"

@@ -1,0 +1,85 @@
+"""The parts of a system, each run by a process of its own: intake, worker, Flower."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from typing import Final
+
+from broker.intake import Intake
+from broker.settings import BrokerSettings
+from bucketwheel.settings import LOOPBACK, UpSettings
+from storage.configuration import uploads
+from storage.errors import StorageError
+from storage.functions import FunctionStore
+from storage.rules import BucketRules
+from storage.settings import StorageSettings
+
+log = logging.getLogger("bucketwheel.parts")
+
+#: Invocations that Flower keeps in memory.
+_FLOWER_TASKS: Final = 10_000
+
+
+def run_intake() -> None:
+    """Assert what the store must have, then move events until SIGTERM or SIGINT."""
+    storage = StorageSettings.read()
+    deployments = uploads(storage.system_bucket)
+    store = FunctionStore(storage)
+    intake = Intake(BrokerSettings.read(), store.all, deployments, storage.s3_region)
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        intake.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while not stopping.is_set() and not _assert_store(store, storage):
+        stopping.wait(1.0)
+    intake.start()
+
+
+def _assert_store(store: FunctionStore, storage: StorageSettings) -> bool:
+    """Make the system bucket and the rules of all buckets; whether that worked.
+
+    A deployment may change functions meanwhile: whoever reads functions after the change wins, so
+    they are read again until they stay.
+    """
+    try:
+        store.prepare()
+        rules = BucketRules(storage)
+        known = None
+        while known != (known := store.all()):
+            triggers = [trigger for each in known.values() for trigger in each.triggers]
+            rules.ensure([*triggers, uploads(storage.system_bucket)])
+    except StorageError as error:
+        log.warning("the object store is not ready, trying again in 1 s: %s", error)
+        return False
+    return True
+
+
+def run_worker() -> None:
+    """Run functions until SIGTERM or SIGINT, then drain."""
+    from workers.celery_app import Worker
+    from workers.settings import WorkerSettings
+
+    Worker(WorkerSettings.read(), BrokerSettings.read(), StorageSettings.read()).start()
+
+
+def run_flower() -> None:
+    """Show workers and invocations on loopback until SIGTERM or SIGINT."""
+    from workers.celery_app import make_app
+
+    port = UpSettings.read().flower_port
+    app = make_app(BrokerSettings.read())
+    arguments = [
+        "flower",
+        f"--address={LOOPBACK}",
+        f"--port={port}",
+        f"--max_tasks={_FLOWER_TASKS}",
+        f"--conf={os.devnull}",  # a flowerconfig.py that happens to lie here is not ours to run
+    ]
+    app.start(arguments)
