@@ -48,8 +48,8 @@ def overview(redis: Redis, functions: list[str]) -> list[FunctionStatus]:
 def workers_alive(redis: Redis) -> list[str]:
     """Names of the workers that live."""
     members: Any = redis.smembers(keys.WORKERS)
-    names = sorted(each.decode() for each in members)
-    return [name for name in names if redis.exists(keys.worker_alive(name))]
+    ids = sorted(each.decode() for each in members)
+    return [id.partition(":")[0] for id in ids if redis.exists(keys.worker_alive(id))]
 
 
 def _status(

@@ -15,7 +15,8 @@
 | `queued:<function>`           | zset   | id -> ms since when its message is queued   | all of these        |
 | `queues`                      | set    | functions that ever had work queued         | intake, calls       |
 | `delayed`                     | zset   | id -> ms when its retry is due              | worker              |
-| `workers`                     | set    | ids of workers that may hold invocations    | worker              |
+| `workers`                     | set    | ids (`name:start`) of workers that may hold | worker              |
+|                               |        | invocations                                 |                     |
 | `worker:<id>:alive`           | string | expires when the worker is dead             | worker              |
 | `running:<worker>`            | hash   | id -> function, what the worker holds       | worker, reaper      |
 | `reply:<id>`                  | list   | the response somebody waits for; expires    | worker              |

@@ -42,10 +42,10 @@ class _Bucket(_Part):
 
 class _Object(_Part):
     key: str = Field(min_length=1)
-    size: int = 0
+    size: int = Field(default=0, ge=0, lt=2**63)
     eTag: str = ""
     versionId: str = ""
-    sequencer: str = ""
+    sequencer: str = Field(default="", pattern=r"^[0-9A-Fa-f]*$")
 
 
 class _S3(_Part):
@@ -89,7 +89,7 @@ class EventRecord:
     #: AWS's name, without `s3:`: `ObjectCreated:Put`.
     event: str
     version_id: str
-    #: Hexadecimal; orders the writes of one key.
+    #: Hexadecimal, or empty where a store has none; orders the writes of one key.
     sequencer: str
     size: int
     etag: str
@@ -101,10 +101,10 @@ class EventRecord:
 
     @property
     def identity(self) -> str:
-        """The same for every telling of one event; removals have no sequencer of their own."""
+        """The same for every telling of one event; a removal may have no sequencer of its own."""
         parts = [self.bucket, self.key, self.version_id, self.sequencer, self.event]
-        if self.event.startswith("ObjectRemoved"):
-            parts.append(self.request_id)
+        if not self.sequencer or self.event.startswith("ObjectRemoved"):
+            parts += [self.request_id, self._source.eventTime]
         return "\0".join(parts)
 
     def aws_event(self, region: str) -> bytes:
@@ -120,7 +120,10 @@ class EventRecord:
             "eventTime": source.eventTime,
             "eventName": self.event,
             "userIdentity": {"principalId": self.principal},
-            "requestParameters": {"sourceIPAddress": source.requestParameters.sourceIPAddress},
+            # The store puts an IPv6 address into brackets.
+            "requestParameters": {
+                "sourceIPAddress": source.requestParameters.sourceIPAddress.strip("[]")
+            },
             "responseElements": {
                 "x-amz-request-id": self.request_id,
                 "x-amz-id-2": source.responseElements.host_id,

@@ -8,6 +8,7 @@ app on this broker.
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,9 +83,12 @@ class Worker:
         preparation = Preparation(settings.data, storage, packages, roles)
         redis = connect(broker)
         self.deployer = Deployer(redis, storage, store, roles, packages)
-        ledger = Ledger(redis, settings.worker_name, broker)
-        self.supervisor = Supervisor(settings, ledger, preparation, self.deployer.deploy)
-        self.lease = Lease(broker, settings.worker_name)
+        # A restarted worker is another one: what its predecessor held must count as lost.
+        id = f"{settings.worker_name}:{secrets.token_hex(4)}"
+        self.supervisor = Supervisor(
+            settings, Ledger(redis, id, broker), preparation, self.deployer.deploy
+        )
+        self.lease = Lease(broker, id)
         self.watch = FunctionWatch(broker, store.all, self._use)
         self.deployer.serve(self.supervisor.trial, self.watch.run_once)
         self.app = self._make_app(broker)

@@ -150,6 +150,8 @@ class Supervisor:
         if fleet.waiting and fleet.configuration is None:
             self._refuse(fleet)
         while fleet.wants and self._has_room(fleet):
+            # Counted before the coroutine's first step, or this loop would not end.
+            fleet.starting += 1
             self._spawn(self._start(fleet))
 
     def _invoke(self, fleet: Fleet, environment: Environment) -> None:
@@ -247,7 +249,6 @@ class Supervisor:
         """Prepare and start an environment; it reports by `on_idle` or `on_exit`."""
         configuration = fleet.configuration
         assert configuration is not None
-        fleet.starting += 1
         try:
             prepare = partial(self._preparation.prepare, configuration)
             prepared = await self._loop.run_in_executor(self._threads, prepare)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
 from broker import keys
@@ -22,7 +23,7 @@ FAULT = FunctionFault("ValueError", "no photo", ("line 1",))
 
 @pytest.fixture
 def settings(redis_url: str) -> BrokerSettings:
-    return BrokerSettings(redis_url=redis_url, retry_delay=30.0)
+    return BrokerSettings(redis_url=SecretStr(redis_url), retry_delay=30.0)
 
 
 @pytest.fixture

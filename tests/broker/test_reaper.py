@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
 from broker import keys
@@ -19,7 +20,7 @@ from broker.settings import BrokerSettings
 
 @pytest.fixture
 def settings(redis_url: str) -> BrokerSettings:
-    return BrokerSettings(redis_url=redis_url)
+    return BrokerSettings(redis_url=SecretStr(redis_url))
 
 
 @pytest.fixture

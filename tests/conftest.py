@@ -1,0 +1,142 @@
+"""Real servers for tests: one Redis and one MinIO a session, on free loopback ports.
+
+Who lacks a server is told how to get it: at home its tests are skipped, in CI they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from minio import Minio
+from pydantic import AnyHttpUrl, SecretStr
+from redis import Redis
+
+from broker.settings import BrokerSettings
+from bucketwheel import ports, servers
+from bucketwheel.child import Child, ChildSpec
+from bucketwheel.credentials import Credentials
+from bucketwheel.errors import StartError
+from bucketwheel.settings import UpSettings
+from storage import client
+from storage.settings import StorageSettings
+
+#: Seconds in which a condition must come true; generous, since machines are shared.
+DEADLINE = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Wait until a condition is true, and return what it returned."""
+    end = time.monotonic() + deadline
+    while not (found := condition()):
+        if time.monotonic() > end:
+            pytest.fail(f"after {deadline:g} s still not: {what}")
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """Settings of whoever runs the tests must not reach them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [each for each in os.environ if each.startswith(("BUCKETWHEEL_", "AWS_"))]:
+            if name != "BUCKETWHEEL_MINIO":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _ports() -> dict[str, int]:
+    return ports.choose({"S3_PORT": 0, "CONSOLE_PORT": 0, "REDIS_PORT": 0})
+
+
+@pytest.fixture(scope="session")
+def _credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    return Credentials.keep(tmp_path_factory.mktemp("credentials"))
+
+
+@pytest.fixture(scope="session")
+def redis_url(
+    tmp_path_factory: pytest.TempPathFactory, _ports: dict[str, int], _credentials: Credentials
+) -> Iterator[str]:
+    """URL of the session's Redis, set up as `bucketwheel up` does."""
+    folder, port = tmp_path_factory.mktemp("redis"), _ports["REDIS_PORT"]
+    url = f"redis://:{_credentials.redis_password}@127.0.0.1:{port}/0"
+    make = lambda: servers.redis_spec(folder, port, _credentials)  # noqa: E731
+    with _server(make, folder, servers.redis_healthy(url)):
+        yield url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of an empty Redis."""
+    with Redis.from_url(redis_url) as found:
+        found.flushall()
+        yield found
+
+
+@pytest.fixture
+def broker(redis: Redis, redis_url: str) -> BrokerSettings:
+    """Settings of an empty broker."""
+    return BrokerSettings(redis_url=SecretStr(redis_url))
+
+
+@pytest.fixture(scope="session")
+def storage(
+    tmp_path_factory: pytest.TempPathFactory,
+    _ports: dict[str, int],
+    _credentials: Credentials,
+    redis_url: str,
+) -> Iterator[StorageSettings]:
+    """Settings of the session's MinIO, which pushes its events to the session's Redis."""
+    folder = tmp_path_factory.mktemp("minio")
+    both = (_ports["S3_PORT"], _ports["CONSOLE_PORT"])
+    events = servers.events_url(_ports["REDIS_PORT"], _credentials)
+    found = StorageSettings(
+        s3_endpoint=AnyHttpUrl(f"http://127.0.0.1:{both[0]}"),
+        s3_access_key=_credentials.s3_access_key,
+        s3_secret_key=SecretStr(_credentials.s3_secret_key),
+    )
+    make = lambda: servers.minio_spec(UpSettings(), folder, both, _credentials, events)  # noqa: E731
+    with _server(make, folder, servers.store_healthy(found)):
+        yield found
+
+
+@pytest.fixture
+def store(storage: StorageSettings) -> Minio:
+    """A client of the session's MinIO with the platform's rights."""
+    return client.connect(storage)
+
+
+class _server:
+    """A server for as long as this lasts."""
+
+    def __init__(
+        self, make: Callable[[], ChildSpec], folder: Path, healthy: servers.Healthy
+    ) -> None:
+        try:
+            self._child = Child(make(), folder, folder)
+        except StartError as error:
+            _absent(str(error))
+        self._healthy = healthy
+
+    def __enter__(self) -> None:
+        self._child.start()
+        try:
+            wait_until(self._healthy, f"{self._child.name} answers")
+        except BaseException:
+            self._child.kill()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop(lambda: False)
+
+
+def _absent(why: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
