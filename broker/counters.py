@@ -45,6 +45,12 @@ def overview(redis: Redis, functions: list[str]) -> list[FunctionStatus]:
     ]
 
 
+def known_queues(redis: Redis) -> list[str]:
+    """Functions that ever had work queued, deployed or not."""
+    members: Any = redis.smembers(keys.QUEUES)
+    return sorted(each.decode() for each in members)
+
+
 def workers_alive(redis: Redis) -> list[str]:
     """Names of the workers that live."""
     members: Any = redis.smembers(keys.WORKERS)

@@ -47,9 +47,11 @@ WORKERS = PREFIX + "workers"
 DEAD = PREFIX + "dead"
 DEAD_INDEX = PREFIX + "dead:index"
 
-#: What deploys uploads, and what files broken notifications: no user's function has a colon.
+#: What deploys uploads, what keeps broken notifications, what keeps broken messages: functions of
+#: the platform's own, since no user's has a colon.
 DEPLOY = "bucketwheel:deploy"
 INTAKE = "bucketwheel:intake"
+WORKER = "bucketwheel:worker"
 
 
 def queue(function: str) -> str:

@@ -104,6 +104,11 @@ class Publisher:
             arguments += (letter.id, letter.function, letter.render(), letter.reason)
         return int(self._script.run(self._redis, *arguments))
 
+    def keep(self, letter: DeadLetter) -> None:
+        """Keep what cannot be delivered; functions do not matter to it."""
+        while self.publish(Publication(letters=[letter]), self.generation()) == FUNCTIONS_CHANGED:
+            pass
+
     def _messages(self, invocations: Iterable[NewInvocation]) -> Iterator[tuple[str, bytes]]:
         by_function: dict[str, list[NewInvocation]] = defaultdict(list)
         for each in invocations:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from kombu.entity import Queue
 from broker import keys
 from broker.connection import connect
 from broker.ledger import Ledger
+from broker.publication import DeadLetter, Publisher
 from broker.settings import TRANSPORT_OPTIONS, BrokerSettings
 from storage.configuration import FunctionConfiguration
 from storage.functions import FunctionStore
@@ -32,6 +34,7 @@ from workers.packages import Packages
 from workers.preparation import Preparation
 from workers.settings import WorkerSettings
 from workers.supervisor import Supervisor
+from workers.transport import FunctionTransport
 
 log = logging.getLogger("bucketwheel.worker")
 
@@ -46,9 +49,7 @@ _SETTINGS: dict[str, Any] = {
     "task_ignore_result": True,
     "task_serializer": "json",
     "accept_content": ["json"],
-    "task_queues": [
-        Queue(keys.queue(keys.DEPLOY), exchange="", routing_key=keys.queue(keys.DEPLOY))
-    ],
+    "task_queues": [Queue(_DEPLOYMENTS, exchange="", routing_key=_DEPLOYMENTS)],
     "task_default_queue": _DEPLOYMENTS,
     "worker_pool": "workers.pool:EnvironmentPool",
     "worker_consumer": "workers.consumer:FunctionConsumer",
@@ -91,6 +92,7 @@ class Worker:
         self.lease = Lease(broker, id)
         self.watch = FunctionWatch(broker, store.all, self._use)
         self.deployer.serve(self.supervisor.trial, self.watch.run_once)
+        self._publisher = Publisher(redis, broker)
         self.app = self._make_app(broker)
 
     def start(self) -> None:
@@ -114,9 +116,10 @@ class Worker:
             self.lease.stop()
 
     def _make_app(self, broker: BrokerSettings) -> Celery:
+        FunctionTransport.install(self._bury)
         app = make_app(broker)
         app.supervisor, app.lease = self.supervisor, self.lease
-        app.on_consumer = self._on_consumer
+        app.on_consumer, app.bury = self._on_consumer, self._bury
         app.steps["consumer"].update({FollowFunctions, HoldLease})
         _check(app)
         return app
@@ -124,6 +127,12 @@ class Worker:
     def _on_consumer(self, consumer: FunctionConsumer) -> None:
         self._consumer = consumer
         consumer.use(self._functions)
+
+    def _bury(self, queue: str, item: bytes, reason: str) -> None:
+        """Keep what is in a queue and cannot be run, with its reason."""
+        reason = f"in {queue}: {reason}"
+        log.warning("kept as a dead letter: %s", reason)
+        self._publisher.keep(DeadLetter(uuid.uuid4().hex, keys.WORKER, item, reason))
 
     def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Called by the watch's thread."""

@@ -1,7 +1,8 @@
-"""What our worker's consumer does beyond Celery's: function queues, the lease, unknown tasks."""
+"""What our worker's consumer does beyond Celery's: function queues, the lease, broken messages."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -46,6 +47,27 @@ class FunctionConsumer(Consumer):
                 self.add_task_queue(queue, exchange="", routing_key=queue)
         for queue in set(self.app.amqp.queues.consume_from) - set(wanted):
             self.cancel_task_queue(queue)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Any) -> None:
+        """Keep a message for a function that is not deployed."""
+        self._bury(message, f"Function not found: {message.headers.get('task')}")
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Keep a message of no known protocol."""
+        self._bury(message, "a message is of no protocol that Celery knows")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Any) -> None:
+        """Keep a message whose body has another shape than its protocol says."""
+        self._bury(message, f"a message's body cannot be used: {exc}")
+
+    def on_decode_error(self, message: Any, exc: Any) -> None:
+        """Keep a message whose body cannot be read."""
+        self._bury(message, f"a message's body cannot be read: {exc}")
+
+    def _bury(self, message: Any, reason: str) -> None:
+        queue = str(message.delivery_info.get("routing_key"))
+        self.app.bury(queue, json.dumps(message.serializable()).encode(), reason)
+        message.ack_log_error(log, self.connection_errors)
 
     def _register(self, name: str) -> None:
         if name not in self.app.tasks:

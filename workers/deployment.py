@@ -24,6 +24,7 @@ from zipfile import BadZipFile, ZipFile
 import orjson
 from pydantic import BaseModel, ValidationError
 from redis import Redis
+from redis.exceptions import RedisError
 
 from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
@@ -35,6 +36,7 @@ from storage.functions import FunctionStore
 from storage.roles import Roles
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
+from workers.completion import DEPLOY_RETRIES
 from workers.errors import DeploymentFailed
 from workers.packages import Packages
 
@@ -92,9 +94,8 @@ class Deployer:
             functions = self._carry_out(deployment, key, sequencer)
         except (DeploymentFailed, PackageError) as error:
             self._fail(deployment, error)
-        except (StorageError, OSError) as error:
-            log.warning("deployment %s: %s", deployment, error)
-            return FunctionFault("Deployment.Interrupted", str(error))
+        except Exception as error:
+            return self._interrupted(deployment, invocation.failures, error)
         else:
             self._activate(deployment, functions)
         return None
@@ -157,6 +158,21 @@ class Deployer:
         fault = error.fault if isinstance(error, DeploymentFailed) else None
         fault = fault or FunctionFault("Runtime.InvalidPackage", str(error))
         log.warning("deployment %s failed: %s: %s", deployment, fault.type, fault.message)
+        self._tell_of_failure(deployment, fault)
+
+    def _interrupted(self, deployment: str, failures: int, error: Exception) -> FunctionFault:
+        """The platform failed, not the package."""
+        known = isinstance(error, (StorageError, OSError, RedisError))
+        log.error("deployment %s: %s", deployment, error, exc_info=None if known else error)
+        fault = FunctionFault("Deployment.Interrupted", str(error))
+        if failures < DEPLOY_RETRIES:
+            message = f"interrupted, and tried again in {failures + 1} min: {error}"
+            self._tell(deployment, DeploymentStep(state="received", message=message))
+        else:
+            self._tell_of_failure(deployment, fault)
+        return fault
+
+    def _tell_of_failure(self, deployment: str, fault: FunctionFault) -> None:
         reason = Reason(type=fault.type, message=fault.message, trace=fault.trace)
         step = DeploymentStep(state="failed", message=fault.message, fault=reason)
         self._tell(deployment, step)

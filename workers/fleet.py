@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.configuration import FunctionConfiguration
@@ -15,7 +16,7 @@ class Fleet:
     """Environments in their three conditions; the fourth, gone, is not kept."""
 
     function: str
-    #: The version to run; None until the deployed functions are known.
+    #: The version to run; None when the function is not deployed.
     configuration: FunctionConfiguration | None = None
     waiting: deque[Run] = field(default_factory=deque)
     #: Being prepared or initialised.
@@ -28,6 +29,11 @@ class Fleet:
     def size(self) -> int:
         """Environments alive or on their way."""
         return self.starting + len(self.idle) + len(self.busy)
+
+    @property
+    def working(self) -> int:
+        """Environments that have work, or come for some."""
+        return self.starting + len(self.busy)
 
     @property
     def wants(self) -> int:
@@ -44,3 +50,38 @@ class Fleet:
         cold = [each for each in self.idle if each.last_used < moment]
         self.idle = [each for each in self.idle if each.last_used >= moment]
         return cold
+
+    def info(self) -> dict[str, int]:
+        """Its numbers, for people."""
+        return {
+            "busy": len(self.busy),
+            "idle": len(self.idle),
+            "starting": self.starting,
+            "waiting": len(self.waiting),
+        }
+
+
+def has_room(fleets: Iterable[Fleet], limit: int, starts: int) -> bool:
+    """Whether one more environment may start among these: `starts` at once, `limit` at work."""
+    starting = working = 0
+    for each in fleets:
+        starting += each.starting
+        working += each.working
+    return starting < starts and working < limit
+
+
+def to_give_way(fleets: Iterable[Fleet], limit: int) -> Environment | None:
+    """The idle environment that one more must replace: the least recently used, at the limit."""
+    known = list(fleets)
+    if sum(each.size for each in known) < limit:
+        return None
+    idle = [environment for each in known for environment in each.idle]
+    return min(idle, key=lambda each: each.last_used, default=None)
+
+
+def starves_another(fleet: Fleet, fleets: Iterable[Fleet], limit: int) -> bool:
+    """Whether this one holds several environments while another waits without any, at the limit."""
+    known = list(fleets)
+    if fleet.size < 2 or sum(each.working for each in known) + 1 < limit:
+        return False
+    return any(each.waiting and each.size == 0 for each in known)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Final
 
-from broker.invocation import FunctionFault, Invocation
+from broker.invocation import Invocation, Outcome
 from storage.configuration import FunctionConfiguration
+from workers import faults
 
 #: Bytes kept of what one invocation prints; the rest is counted.
 KEPT: Final = 256 * 1024
@@ -38,17 +39,18 @@ class LogPipe:
             self.write_end = -1
 
     def note(self, line: str) -> None:
-        """Add a line of the platform's own."""
+        """Add a line of the platform's own, also where the function has not ended its line."""
         self._on_readable()
-        self._kept += f"{line}\n".encode()
+        begin = "\n" if self._kept and not self._kept.endswith(b"\n") else ""
+        self._kept += f"{begin}{line}\n".encode()
 
     def take(self) -> tuple[str, ...]:
         """Everything printed since the last take, as lines."""
         self._on_readable()
         if not self._kept:
             return ()
-        text = self._kept.decode("utf-8", "replace")
-        lines = [line[:LINE] for line in text.replace("\r", "\n").rstrip("\n").split("\n")]
+        text = self._kept.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        lines = [line[:LINE] for line in text.rstrip("\n").split("\n")]
         if self._dropped:
             lines.append(f"[{self._dropped:,} more bytes were printed, and not kept]")
         self._kept.clear()
@@ -74,9 +76,9 @@ class LogPipe:
             if not data:
                 self._loop.remove_reader(self._read)
                 return
-            room = KEPT - len(self._kept)
+            room = max(0, KEPT - len(self._kept))  # notes may go beyond it
             self._kept += data[:room]
-            self._dropped += max(0, len(data) - room)
+            self._dropped += len(data[room:])
 
 
 def start_line(invocation: Invocation, configuration: FunctionConfiguration) -> str:
@@ -90,27 +92,20 @@ def timeout_line(invocation: Invocation, timeout: int) -> str:
     return f"{now}Z {invocation.id} Task timed out after {timeout:.2f} seconds"
 
 
-def closing_lines(
-    invocation: Invocation,
-    configuration: FunctionConfiguration,
-    duration_ms: float,
-    max_memory_mb: int,
-    init_ms: float | None,
-    fault: FunctionFault | None,
-) -> tuple[str, str]:
+def closing_lines(outcome: Outcome, configuration: FunctionConfiguration) -> tuple[str, str]:
     """`END` and `REPORT`, tab separated as Lambda writes them."""
+    id = outcome.invocation.id
     report = [
-        f"REPORT RequestId: {invocation.id}",
-        f"Duration: {duration_ms:.2f} ms",
-        f"Billed Duration: {ceil(duration_ms)} ms",
+        f"REPORT RequestId: {id}",
+        f"Duration: {outcome.duration_ms:.2f} ms",
+        f"Billed Duration: {ceil(outcome.duration_ms)} ms",
         f"Memory Size: {configuration.memory} MB",
-        f"Max Memory Used: {max_memory_mb} MB",
+        f"Max Memory Used: {outcome.max_memory_mb} MB",
     ]
-    if init_ms is not None:
-        report.append(f"Init Duration: {init_ms:.2f} ms")
-    if fault is not None:
-        timed_out = fault.type == "Sandbox.Timedout"
-        report.append(f"Status: {'timeout' if timed_out else 'error'}")
-        if not timed_out:
-            report.append(f"Error Type: {fault.type}")
-    return f"END RequestId: {invocation.id}", "\t".join(report) + "\t"
+    if outcome.init_ms is not None:
+        report.append(f"Init Duration: {outcome.init_ms:.2f} ms")
+    if outcome.fault is not None and faults.is_timeout(outcome.fault):
+        report.append("Status: timeout")
+    elif outcome.fault is not None:
+        report += ["Status: error", f"Error Type: {outcome.fault.type}"]
+    return f"END RequestId: {id}", "\t".join(report) + "\t"

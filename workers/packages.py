@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import stat
 import tempfile
 import threading
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Final
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from storage.errors import PackageError
 
 #: AWS Lambda's quota for an unpacked package, bytes.
 UNPACKED: Final = 250 * 1024 * 1024
-#: No package of that size has more.
+#: Files and folders; no package of that size has more.
 FILES: Final = 50_000
+#: Folders in one another; deeper ones could not even be removed again (`shutil.rmtree`).
+DEPTH: Final = 100
+#: What the system says of a bad package; any other fault is this host's, and may pass.
+_PACKAGES: Final = (None, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG)
 _CHUNK: Final = 1024 * 1024
 
 Fetch = Callable[[str, Path], None]
@@ -55,39 +61,74 @@ class Packages:
             files.chmod(0o755)
             os.rename(files, to)
 
-    def remove_others(self, kept: set[str]) -> None:
-        """Remove the packages that are not among these."""
-        if self._folder.exists():
-            for folder in self._folder.iterdir():
-                if folder.name not in kept and not folder.name.startswith("."):
-                    shutil.rmtree(folder, ignore_errors=True)
-
 
 def unpack(archive: Path, to: Path) -> None:
     """Unpack a zip file into a folder.
 
     Raises:
         PackageError: it is damaged, too large, or holds what is no plain file below the folder.
+        OSError: this host cannot store it.
     """
     try:
         with ZipFile(archive) as package:
-            entries = package.infolist()
-            if len(entries) > FILES:
-                raise PackageError(f"the package has {len(entries):,} files; at most {FILES:,}")
+            folders, files = _plan(package)
+            for folder in sorted(folders):
+                (to / folder).mkdir(exist_ok=True)
             left = UNPACKED
-            for entry in entries:
-                left -= _unpack_entry(package, entry, to, left)
-    except (BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+            for place, entry in files.items():
+                left -= _write(package, entry, to / place, left)
+    except OSError as error:
+        if error.errno not in _PACKAGES:
+            raise
+        raise PackageError(f"the package cannot be unpacked: {error.strerror or error}") from error
+    except (BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
         raise PackageError(f"the package cannot be unpacked: {error}") from error
 
 
-def _unpack_entry(package: ZipFile, entry: ZipInfo, to: Path, left: int) -> int:
-    """Unpack one entry; returns its size. What it says of its own size is not believed."""
-    target = to / _place(entry)
-    if entry.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-        return 0
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _plan(package: ZipFile) -> tuple[set[PurePosixPath], dict[PurePosixPath, ZipInfo]]:
+    """Which folders to make and which files to write, before anything is."""
+    folders, files = {PurePosixPath()}, dict[PurePosixPath, ZipInfo]()
+    for entry in package.infolist():
+        place = _place(entry)
+        if entry.is_dir():
+            folders.update(_missing(place, folders))
+        elif place in files:
+            raise PackageError(f"{entry.filename!r} is in the package twice")
+        else:
+            folders.update(_missing(place.parent, folders))
+            files[place] = entry
+        if len(folders) + len(files) > FILES:
+            raise PackageError(f"the package has over {FILES:,} files and folders")
+    for both in folders & files.keys():
+        raise PackageError(f"'{both}' is in the package as a file and as a folder")
+    return folders, files
+
+
+def _missing(folder: PurePosixPath, known: set[PurePosixPath]) -> list[PurePosixPath]:
+    """A folder and those above it, up to the first known: a name may ask for thousands."""
+    return list(takewhile(lambda each: each not in known, chain([folder], folder.parents)))
+
+
+def _place(entry: ZipInfo) -> PurePosixPath:
+    """Where an entry goes, below the folder."""
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise PackageError(f"{entry.filename!r} in the package is a link or a device")
+    place = PurePosixPath(entry.filename)
+    if not place.parts and not entry.filename.endswith("/"):
+        raise PackageError("a file in the package has no name")
+    if place.is_absolute() or ".." in place.parts or "\\" in entry.filename:
+        raise PackageError(f"{entry.filename!r} would be written outside the package's folder")
+    if len(place.parts) > DEPTH:
+        raise PackageError(f"{entry.filename[:100]!r} in the package is too deep in folders")
+    if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        # Python's bzip2 and LZMA readers would expand a bomb in memory before any limit is seen.
+        raise PackageError(f"{entry.filename!r} in the package is compressed by no common method")
+    return place
+
+
+def _write(package: ZipFile, entry: ZipInfo, target: Path, left: int) -> int:
+    """Unpack one file; returns its size. What it says of its own size is not believed."""
     written = 0
     with package.open(entry) as source, target.open("xb") as file:
         while chunk := source.read(_CHUNK):
@@ -98,14 +139,3 @@ def _unpack_entry(package: ZipFile, entry: ZipInfo, to: Path, left: int) -> int:
     executable = (entry.external_attr >> 16) & stat.S_IXUSR
     target.chmod(0o755 if executable else 0o644)
     return written
-
-
-def _place(entry: ZipInfo) -> PurePosixPath:
-    """Where an entry goes, below the folder."""
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise PackageError(f"{entry.filename!r} in the package is a link or a device")
-    place = PurePosixPath(entry.filename)
-    if place.is_absolute() or ".." in place.parts or "\\" in entry.filename:
-        raise PackageError(f"{entry.filename!r} would be written outside the package's folder")
-    return place

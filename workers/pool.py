@@ -24,7 +24,6 @@ class EnvironmentPool(BasePool):
 
     signal_safe = False
     supervisor: Supervisor
-    limit: int
 
     def on_start(self) -> None:
         """Start the supervisor; a fault here stops the worker, with its reason."""
@@ -67,17 +66,16 @@ class EnvironmentPool(BasePool):
 
     def grow(self, n: int = 1) -> None:
         """Raise the host's limit of running environments."""
-        self.limit += n
+        self.supervisor.limit += n
 
     def shrink(self, n: int = 1) -> None:
         """Lower the host's limit; at 0 nothing more is taken."""
-        self.limit = max(0, self.limit - n)
+        self.supervisor.limit = max(0, self.supervisor.limit - n)
 
     @property
     def num_processes(self) -> int:
         """Messages this worker may hold: the gate of `worker_disable_prefetch`."""
-        self.supervisor.limit = self.limit
-        return int(self.limit)
+        return self.supervisor.limit
 
     def _get_info(self) -> dict[str, Any]:
         return {"implementation": "workers.pool:EnvironmentPool", **self.supervisor.info()}

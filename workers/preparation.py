@@ -10,7 +10,7 @@ from pathlib import Path
 from storage.configuration import FunctionConfiguration
 from storage.roles import Roles
 from storage.settings import StorageSettings
-from workers.environment import EnvironmentSpec
+from workers.contract import EnvironmentSpec
 from workers.packages import Packages
 
 

@@ -18,13 +18,16 @@ from typing import Any, Final
 
 from broker import keys
 from broker.invocation import FunctionFault, Invocation, Outcome
-from broker.ledger import Closing, Ledger
+from broker.ledger import Ledger
 from storage.configuration import FunctionConfiguration
 from storage.errors import BucketwheelError, PackageError
+from workers import faults
 from workers.bookkeeper import Bookkeeper
+from workers.completion import Completion, Post
+from workers.contract import EnvironmentSpec
 from workers.delivery import Delivery, Run
-from workers.environment import Environment, EnvironmentSpec
-from workers.fleet import Fleet
+from workers.environment import Environment
+from workers.fleet import Fleet, has_room, starves_another, to_give_way
 from workers.preparation import Preparation, Prepared
 from workers.settings import WorkerSettings
 from workers.trial import Trial
@@ -34,10 +37,9 @@ log = logging.getLogger("bucketwheel.supervisor")
 
 #: Environments that may initialise at once: more would only take turns on the processors.
 STARTS: Final = 2 * (os.cpu_count() or 1)
-#: Seconds an environment has to end after SIGTERM.
-GRACE: Final = 0.5
+#: Seconds before a start is tried again that the platform, not the function, has failed.
+PAUSE: Final = 1.0
 
-Post = Callable[[Callable[[], None]], None]
 Deploy = Callable[[Invocation], FunctionFault | None]
 
 
@@ -48,6 +50,7 @@ class Supervisor:
         self, settings: WorkerSettings, ledger: Ledger, preparation: Preparation, deploy: Deploy
     ) -> None:
         """`deploy` carries out an upload's event in a thread of its own."""
+        #: Environments at work at once on this host; Celery's pool_grow and pool_shrink change it.
         self.limit = settings.concurrency
         self._settings = settings
         self._preparation = preparation
@@ -56,9 +59,9 @@ class Supervisor:
         self._bookkeeper = Bookkeeper(ledger, self._loop)
         self._zygote = Zygote()
         self._fleets: dict[str, Fleet] = {}
-        self._expiry: dict[Environment, Prepared] = {}
+        #: What each environment was prepared with, until it ends.
+        self._prepared: dict[Environment, Prepared] = {}
         self._initialising: dict[Environment, Fleet] = {}
-        self._functions: Mapping[str, FunctionConfiguration] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="preparation")
         self._deployments = ThreadPoolExecutor(1, thread_name_prefix="deployment")
@@ -70,6 +73,7 @@ class Supervisor:
     def start(self, post: Post) -> None:
         """Start the thread, the zygote and the bookkeeper; `post` runs things on Celery's hub."""
         self._post = post
+        self._completion = Completion(self._bookkeeper, post)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._zygote.start(), self._loop).result(30)
         self._bookkeeper.start()
@@ -79,8 +83,7 @@ class Supervisor:
         if not self._thread.is_alive():
             return
         drained = asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
-        drained.result(self._settings.drain_timeout + 30)
-        self._deployments.shutdown(cancel_futures=True)
+        drained.result(self._settings.drain_timeout + 60)
         self._threads.shutdown(cancel_futures=True)
         self._bookkeeper.stop(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -109,15 +112,7 @@ class Supervisor:
         return {
             "max-concurrency": self.limit,
             "processes": [each.pid for fleet in fleets for each in [*fleet.busy, *fleet.idle]],
-            "environments": {
-                fleet.function: {
-                    "busy": len(fleet.busy),
-                    "idle": len(fleet.idle),
-                    "starting": fleet.starting,
-                    "waiting": len(fleet.waiting),
-                }
-                for fleet in fleets
-            },
+            "environments": {fleet.function: fleet.info() for fleet in fleets},
         }
 
     # -- invocations --------------------------------------------------------------------------
@@ -128,7 +123,7 @@ class Supervisor:
 
     def _begun(self, delivery: Delivery, invocation: Invocation | None) -> None:
         if invocation is None:
-            self._count(delivery, None)
+            self._completion.count(delivery)
         elif invocation.function == keys.DEPLOY:
             self._begin_deployment(Run(invocation, delivery))
         else:
@@ -140,55 +135,32 @@ class Supervisor:
         """Give waiting invocations to idle environments; start more where some still wait."""
         if self._stopping:
             self._give_back(fleet)
-            return
         while fleet.waiting and fleet.idle:
             environment = fleet.idle.pop()
-            if self._expiry[environment].serves(environment.spec.configuration.timeout):
+            if self._prepared[environment].serves(environment.spec.configuration.timeout):
                 self._invoke(fleet, environment)
             else:
                 self._end(environment)
-        if fleet.waiting and fleet.configuration is None:
-            self._refuse(fleet)
-        while fleet.wants and self._has_room(fleet):
-            # Counted before the coroutine's first step, or this loop would not end.
-            fleet.starting += 1
-            self._spawn(self._start(fleet))
+        while fleet.waiting and fleet.configuration is None:
+            self._completion.fail(fleet.waiting.popleft(), faults.not_deployed(fleet.function))
+        while fleet.wants and has_room(self._fleets.values(), self.limit, STARTS):
+            self._start(fleet)
 
     def _invoke(self, fleet: Fleet, environment: Environment) -> None:
         run = fleet.waiting.popleft()
         fleet.busy[environment] = run
-        delivery = run.delivery
-        if not delivery.accepted:
-            delivery.accepted = True
-            self._post(partial(delivery.accept, environment.pid, time.monotonic()))
+        self._accept(run.delivery, environment.pid)
         environment.invoke(run.invocation)
 
-    def _refuse(self, fleet: Fleet) -> None:
-        """Fail what is for a function that is not deployed."""
-        fault = FunctionFault("ResourceNotFoundException", f"Function not found: {fleet.function}")
+    def _accept(self, delivery: Delivery, pid: int) -> None:
+        """Tell Celery that a message's work has begun, and where: `revoke` names this process."""
+        if not delivery.accepted:
+            delivery.accepted = True
+            self._post(partial(delivery.accept, pid, time.monotonic()))
+
+    def _give_back(self, fleet: Fleet) -> None:
         while fleet.waiting:
-            self._fail(fleet.waiting.popleft(), fault)
-
-    def _fail(self, run: Run, fault: FunctionFault, log_lines: tuple[str, ...] = ()) -> None:
-        """End an invocation that no handler has seen."""
-        lines = (*log_lines, f"{fault.type}: {fault.message}")
-        self._close(run, Outcome(run.invocation, None, fault, 0.0, 0, log=lines))
-
-    def _close(self, run: Run, outcome: Outcome, returned: bool = False) -> None:
-        function = self._functions.get(run.invocation.function)
-        retries = function.maximum_retry_attempts if function else 0
-        closing = Closing(outcome, retries, returned)
-        retried = returned or run.invocation.failures < retries
-        self._bookkeeper.close(closing, partial(self._closed, run, outcome, retried))
-
-    def _closed(self, run: Run, outcome: Outcome, retried: bool, current: bool) -> None:
-        if not current:
-            log.warning("%s: a late attempt %d was ignored", *_named(run.invocation))
-        self._count(run.delivery, outcome, retried)
-
-    def _count(self, delivery: Delivery, outcome: Outcome | None, retried: bool = False) -> None:
-        if delivery.close(outcome, retried):
-            self._post(delivery.tell_celery)
+            self._completion.give_back(fleet.waiting.popleft())
 
     # -- what environments tell (EnvironmentListener) -------------------------------------------
 
@@ -196,18 +168,19 @@ class Supervisor:
         """An environment asks for its next invocation."""
         self._initialised(environment)
         fleet = self._fleet(environment.spec.configuration.name)
-        if self._stopping or not fleet.is_current(environment) or self._another_starves(fleet):
+        if self._stopping or not fleet.is_current(environment):
+            self._end(environment)
+        elif starves_another(fleet, self._fleets.values(), self.limit):
             self._end(environment)
             self._serve_all()
-            return
-        fleet.idle.append(environment)
-        self._serve(fleet)
+        else:
+            fleet.idle.append(environment)
+            self._serve(fleet)
 
     def on_outcome(self, environment: Environment, outcome: Outcome) -> None:
         """An invocation has ended."""
-        fleet = self._fleet(environment.spec.configuration.name)
-        run = fleet.busy.pop(environment)
-        self._close(run, outcome, returned=self._stopping and outcome.fault is RETURNED)
+        run = self._fleet(environment.spec.configuration.name).busy.pop(environment)
+        self._completion.close(run, outcome)
 
     def on_exit(
         self, environment: Environment, fault: FunctionFault | None, log_lines: tuple[str, ...]
@@ -215,60 +188,50 @@ class Supervisor:
         """An environment has ended."""
         failed_to_start = self._initialised(environment)
         fleet = self._fleet(environment.spec.configuration.name)
-        self._expiry.pop(environment, None)
+        self._prepared.pop(environment, None)
         if environment in fleet.idle:
             fleet.idle.remove(environment)
         if fault and failed_to_start and fleet.waiting:
-            self._fail(fleet.waiting.popleft(), fault, log_lines)
+            self._completion.fail(fleet.waiting.popleft(), fault, log_lines)
         self._serve_all()
 
     # -- environments ---------------------------------------------------------------------------
 
-    def _has_room(self, fleet: Fleet) -> bool:
-        """Whether one more environment may start; an idle one of another function gives way."""
-        fleets = self._fleets.values()
-        if sum(each.starting for each in fleets) >= STARTS:
-            return False
-        working = sum(each.starting + len(each.busy) for each in fleets)
-        if working >= self.limit:
-            return False
-        if sum(each.size for each in fleets) >= self.limit:
-            idle = [each for other in fleets for each in other.idle]
-            if idle:
-                self._end(min(idle, key=lambda each: each.last_used))
-        return True
+    def _start(self, fleet: Fleet) -> None:
+        """Start an environment, in the place of an idle one where the host has no more room."""
+        replaced = to_give_way(self._fleets.values(), self.limit)
+        if replaced is not None:
+            self._end(replaced)
+        fleet.starting += 1
+        self._spawn(self._start_up(fleet))
 
-    def _another_starves(self, fleet: Fleet) -> bool:
-        """Whether another function waits without any environment, while this one holds several."""
-        working = sum(each.starting + len(each.busy) for each in self._fleets.values())
-        if working + 1 < self.limit or fleet.size < 2:
-            return False
-        return any(each.waiting and each.size == 0 for each in self._fleets.values())
-
-    async def _start(self, fleet: Fleet) -> None:
-        """Prepare and start an environment; it reports by `on_idle` or `on_exit`."""
+    async def _start_up(self, fleet: Fleet) -> None:
+        """Prepare an environment and start it; it reports by `on_idle` or `on_exit`."""
         configuration = fleet.configuration
-        assert configuration is not None
         try:
-            prepare = partial(self._preparation.prepare, configuration)
-            prepared = await self._loop.run_in_executor(self._threads, prepare)
-            environment = Environment(prepared.spec, self._zygote, self)
-            self._expiry[environment] = prepared
-            self._initialising[environment] = fleet
-            await environment.start()
+            if configuration is not None:
+                await self._fork(fleet, configuration)
+                return
         except PackageError as error:
-            fleet.starting -= 1
-            self._refuse_package(fleet, error)
+            if fleet.waiting:
+                fault = FunctionFault("Runtime.InvalidPackage", str(error))
+                self._completion.fail(fleet.waiting.popleft(), fault)
         except (BucketwheelError, OSError) as error:
-            log.warning("%s cannot start, trying again in 1 s: %s", fleet.function, error)
-            await asyncio.sleep(1.0)
-            fleet.starting -= 1
-            self._serve_all()
-
-    def _refuse_package(self, fleet: Fleet, error: PackageError) -> None:
-        if fleet.waiting:
-            self._fail(fleet.waiting.popleft(), FunctionFault("Runtime.InvalidPackage", str(error)))
+            log.warning("%s cannot start, trying again: %s", fleet.function, error)
+            await asyncio.sleep(PAUSE)
+        fleet.starting -= 1
         self._serve_all()
+
+    async def _fork(self, fleet: Fleet, configuration: FunctionConfiguration) -> None:
+        prepare = partial(self._preparation.prepare, configuration)
+        prepared = await self._loop.run_in_executor(self._threads, prepare)
+        environment = Environment(prepared.spec, self._zygote, self)
+        self._prepared[environment], self._initialising[environment] = prepared, fleet
+        try:
+            await environment.start()
+        except BaseException:
+            del self._prepared[environment], self._initialising[environment]
+            raise
 
     def _initialised(self, environment: Environment) -> bool:
         """Count an environment's start as over; returns whether it was its first report."""
@@ -282,8 +245,8 @@ class Supervisor:
         fleet = self._fleet(environment.spec.configuration.name)
         if environment in fleet.idle:
             fleet.idle.remove(environment)
-        self._expiry.pop(environment, None)
-        self._spawn(environment.stop(GRACE))
+        self._prepared.pop(environment, None)
+        self._spawn(environment.stop())
 
     def _terminate(self, pid: int) -> None:
         for fleet in self._fleets.values():
@@ -300,28 +263,27 @@ class Supervisor:
                 for environment in fleet.take_idle_before(before):
                     self._end(environment)
 
+    # -- deployments ----------------------------------------------------------------------------
+
     async def _trial(self, spec: EnvironmentSpec, event: bytes) -> Outcome:
         return await Trial(spec, self._zygote).run(event)
 
-    # -- deployments ----------------------------------------------------------------------------
-
     def _begin_deployment(self, run: Run) -> None:
         if self._stopping:
-            self._return(run)
+            self._completion.give_back(run)
             return
-        run.delivery.accepted = True
-        self._post(partial(run.delivery.accept, os.getpid(), time.monotonic()))
+        self._accept(run.delivery, os.getpid())
         carried = self._loop.run_in_executor(self._deployments, self._deploy, run.invocation)
         carried.add_done_callback(partial(self._deployed, run))
 
     def _deployed(self, run: Run, carried: asyncio.Future[FunctionFault | None]) -> None:
-        fault = None if carried.cancelled() else carried.result()
-        self._close(run, Outcome(run.invocation, b"null", fault, 0.0, 0), carried.cancelled())
+        fault = faults.RETURNED if carried.cancelled() else carried.result()
+        self._completion.close(run, Outcome(run.invocation, b"null", fault, 0.0, 0))
 
     # -- functions ------------------------------------------------------------------------------
 
     def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
-        self._functions = functions
+        self._completion.functions = functions
         for fleet in self._fleets.values():
             fleet.configuration = functions.get(fleet.function)
             for environment in [each for each in fleet.idle if not fleet.is_current(each)]:
@@ -331,7 +293,8 @@ class Supervisor:
     def _fleet(self, function: str) -> Fleet:
         fleet = self._fleets.get(function)
         if fleet is None:
-            fleet = self._fleets[function] = Fleet(function, self._functions.get(function))
+            fleet = Fleet(function, self._completion.functions.get(function))
+            self._fleets[function] = fleet
         return fleet
 
     def _serve_all(self) -> None:
@@ -359,30 +322,15 @@ class Supervisor:
 
     async def _drain(self) -> None:
         self._stopping = True
-        for fleet in self._fleets.values():
+        fleets = self._fleets.values()
+        for fleet in fleets:
             self._give_back(fleet)
         deadline = time.monotonic() + self._settings.drain_timeout
-        while any(fleet.busy for fleet in self._fleets.values()) and time.monotonic() < deadline:
+        while any(fleet.busy for fleet in fleets) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        for fleet in self._fleets.values():
-            for environment in list(fleet.busy):
-                environment.kill(RETURNED)
-        idle = [each for fleet in self._fleets.values() for each in fleet.idle]
-        await asyncio.gather(*(each.stop(GRACE) for each in idle))
+        for environment in [each for fleet in fleets for each in fleet.busy]:
+            environment.kill(faults.RETURNED)
+        finish = partial(self._deployments.shutdown, cancel_futures=True)
+        await self._loop.run_in_executor(None, finish)
+        await asyncio.gather(*(each.stop() for each in list(self._prepared)))
         await self._zygote.stop()
-
-    def _give_back(self, fleet: Fleet) -> None:
-        while fleet.waiting:
-            self._return(fleet.waiting.popleft())
-
-    def _return(self, run: Run) -> None:
-        outcome = Outcome(run.invocation, None, RETURNED, 0.0, 0)
-        self._close(run, outcome, returned=True)
-
-
-#: Not a function's fault: the worker stops, and the invocation goes back in line.
-RETURNED: Final = FunctionFault("Returned", "the worker stops; the invocation is queued again")
-
-
-def _named(invocation: Invocation) -> tuple[str, int]:
-    return f"{invocation.function} {invocation.id}", invocation.attempt

@@ -6,7 +6,8 @@ import asyncio
 import uuid
 
 from broker.invocation import FunctionFault, Invocation, Outcome
-from workers.environment import Environment, EnvironmentSpec
+from workers.contract import EnvironmentSpec
+from workers.environment import Environment
 from workers.zygote import Zygote
 
 
@@ -25,7 +26,7 @@ class Trial:
             await self._environment.start()
             return await self._outcome
         finally:
-            await self._environment.stop(0.0)
+            await self._environment.stop()
 
     def on_idle(self, environment: Environment) -> None:
         """Give it the one event."""

@@ -137,7 +137,7 @@ def logs(name: str, follow: bool, as_json: bool) -> None:
     fill_environment()
     found = FunctionLogs(connect(BrokerSettings.read()))
     entries = found.read(name)
-    if not entries:
+    if not entries and not name.startswith("bucketwheel:"):
         _must_exist(name)
     for entry in entries:
         _print(entry, as_json)

@@ -116,17 +116,19 @@ def status(as_json: bool) -> None:
 
 def _status(redis: Redis, functions: list[str]) -> dict[str, Any]:
     from broker import keys
-    from broker.counters import overview, workers_alive
+    from broker.counters import known_queues, overview, workers_alive
 
-    own = [
+    # The platform's own, and those that are gone: shown only while there is something to see.
+    others = {keys.DEPLOY, keys.INTAKE, keys.WORKER, *known_queues(redis)}.difference(functions)
+    remarkable = [
         each
-        for each in overview(redis, [keys.DEPLOY, keys.INTAKE])
+        for each in overview(redis, sorted(others))
         if each.queued or each.running or each.retrying or each.failed or each.dead
     ]
     return {
         "workers": workers_alive(redis),
         "events_waiting": redis.llen(keys.EVENTS),
-        "functions": [asdict(each) for each in [*overview(redis, functions), *own]],
+        "functions": [asdict(each) for each in [*overview(redis, functions), *remarkable]],
     }
 
 

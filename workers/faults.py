@@ -1,0 +1,89 @@
+"""Faults as AWS words them: what `errorType` and `errorMessage` hold when a function fails."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from broker.invocation import FunctionFault
+from workers.runtime_api import MAX_RESPONSE
+
+#: Not a function's fault: the worker stops, and the invocation goes back in line.
+RETURNED: Final = FunctionFault("Returned", "the worker stops; the invocation is queued again")
+
+_SIGNALS: Final = {6: "aborted", 9: "killed", 11: "segmentation fault", 15: "terminated"}
+_TIMEOUT: Final = "Sandbox.Timedout"
+
+
+def posted(body: bytes, headers: dict[str, str]) -> FunctionFault:
+    """What a runtime posted; clients differ in what they send."""
+    try:
+        found: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = {}
+    found = found if isinstance(found, dict) else {}
+    header = headers.get("lambda-runtime-function-error-type", "Runtime.Unknown")
+    trace = found.get("stackTrace")
+    return FunctionFault(
+        type=str(found.get("errorType") or header),
+        message=str(found.get("errorMessage") or ""),
+        trace=tuple(str(line) for line in trace) if isinstance(trace, list) else (),
+    )
+
+
+def exited(id: str, status: int) -> FunctionFault:
+    """A process that ended by itself; `id` is the request's, `status` is waitpid's."""
+    signal, code = status & 0x7F, status >> 8
+    how = f"signal: {_SIGNALS.get(signal, signal)}" if signal else f"exit status {code}"
+    return FunctionFault(
+        "Runtime.ExitError", f"RequestId: {id} Error: Runtime exited with error: {how}"
+    )
+
+
+def timed_out(id: str, timeout: float) -> FunctionFault:
+    """The deadline of an invocation has passed."""
+    return FunctionFault(
+        _TIMEOUT, f"RequestId: {id} Error: Task timed out after {timeout:.2f} seconds"
+    )
+
+
+def is_timeout(fault: FunctionFault) -> bool:
+    """Whether a deadline ended it, of the invocation or of initialisation."""
+    return fault.type == _TIMEOUT
+
+
+def init_timed_out(timeout: float) -> FunctionFault:
+    """Initialisation took too long."""
+    return FunctionFault(_TIMEOUT, f"Init timed out after {timeout:.2f} seconds")
+
+
+def out_of_memory(id: str) -> FunctionFault:
+    """The process tree has outgrown the function's memory."""
+    return FunctionFault(
+        "Runtime.OutOfMemory",
+        f"RequestId: {id} Error: Runtime exited with error: signal: killed",
+    )
+
+
+def too_large() -> FunctionFault:
+    """The response is over the quota."""
+    return FunctionFault(
+        "Function.ResponseSizeTooLarge",
+        f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE} bytes).",
+    )
+
+
+def not_json() -> FunctionFault:
+    """The response cannot be handed on."""
+    return FunctionFault("Runtime.InvalidResponse", "the function's response is not JSON")
+
+
+def broken_off(type: str) -> FunctionFault:
+    """A streamed response that failed on its way; the trailer tells only the type."""
+    return FunctionFault(type, "the response stream broke off")
+
+
+def not_deployed(function: str) -> FunctionFault:
+    """There is no function of that name."""
+    return FunctionFault("ResourceNotFoundException", f"Function not found: {function}")

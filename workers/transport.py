@@ -1,0 +1,103 @@
+"""Celery's Redis transport, for a worker that must survive what is not a message.
+
+Stock, an item of a queue's list that kombu cannot read ends the worker, or counts as the loss of
+its broker. Here it is set aside with its reason, and the worker goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from queue import Empty
+from typing import Any, Final
+
+import kombu.transport
+import orjson
+from kombu.transport.redis import Channel, Transport
+
+#: Takes an item of a queue that is no message: queue, item, what is wrong with it.
+Bury = Callable[[str, bytes, str], None]
+
+_PARTS: Final = ("body", "content-type", "content-encoding", "headers", "properties")
+
+
+class FunctionChannel(Channel):
+    """Reads one item after the other from function queues."""
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """Read a reply to BRPOP and deliver its message; kombu's, with a check in between."""
+        try:
+            reply = self._read_reply(options)
+            if not reply:
+                raise Empty()
+            queue, item = reply[0].decode(), reply[1]
+            self._queue_cycle.rotate(queue)
+            fault, message = read(item)
+            if fault:
+                FunctionTransport.bury(queue, item, fault)
+            else:
+                self.connection._deliver(message, queue)
+            return True
+        finally:
+            self._in_poll: Any = None
+            self._flush_brpop_reauth()
+
+    def _read_reply(self, options: dict[str, Any]) -> Any:
+        connection = self.client.connection
+        try:
+            return self.client.parse_response(connection, "BRPOP", **options)
+        except self.connection_errors:
+            connection.disconnect()  # so that the next round connects anew
+            raise
+
+
+class FunctionTransport(Transport):
+    """The transport of our workers, in the place of kombu's."""
+
+    Channel = FunctionChannel
+    bury: Bury
+
+    @classmethod
+    def install(cls, bury: Bury) -> None:
+        """Have `redis://` mean this transport in this process.
+
+        By the scheme's alias, since a transport named in the URL is no URL to Flower any more.
+        """
+        cls.bury = staticmethod(bury)
+        kombu.transport.TRANSPORT_ALIASES["redis"] = f"{__name__}:{cls.__name__}"
+
+
+def read(item: bytes) -> tuple[str, dict[str, Any]]:
+    """What is wrong with an item, or nothing; and the message."""
+    try:
+        message = orjson.loads(item)
+    except orjson.JSONDecodeError as error:
+        return f"a message is not JSON: {error}", {}
+    if not isinstance(message, dict):
+        return "a message is no JSON object", {}
+    missing = [part for part in _PARTS if part not in message]
+    if missing:
+        return f"a message has no {missing[0]}", {}
+    return _wrong_parts(message), message
+
+
+def _wrong_parts(message: dict[str, Any]) -> str:
+    headers, properties = message["headers"], message["properties"]
+    if not isinstance(headers, dict) or not {"task", "id"} <= headers.keys():
+        return "a message's headers name no task and id, as Celery's protocol 2 does"
+    if not isinstance(properties, dict) or not isinstance(properties.get("delivery_tag"), str):
+        return "a message's properties have no delivery_tag"
+    if not isinstance(properties.get("delivery_info"), dict):
+        return "a message's properties have no delivery_info"
+    return _wrong_body(message["body"], properties.get("body_encoding"))
+
+
+def _wrong_body(body: object, encoding: object) -> str:
+    if not isinstance(body, str):
+        return "a message's body is no text"
+    if encoding == "base64":
+        try:
+            base64.b64decode(body)
+        except ValueError:
+            return "a message's body is not base64"
+    return ""
