@@ -8,10 +8,12 @@ app on this broker.
 from __future__ import annotations
 
 import logging
+import resource
 import secrets
+import sys
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from kombu.entity import Queue
@@ -37,6 +39,10 @@ from workers.supervisor import Supervisor
 from workers.transport import FunctionTransport
 
 log = logging.getLogger("bucketwheel.worker")
+
+#: Seconds for which one thread may keep the interpreter while others wait: Python's 5 ms, while
+#: Celery's thread computes, are more than a warm invocation takes.
+SWITCH_INTERVAL: Final = 0.001
 
 _DEPLOYMENTS = keys.queue(keys.DEPLOY)
 
@@ -97,6 +103,8 @@ class Worker:
 
     def start(self) -> None:
         """Run until SIGTERM or SIGINT; then drain."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        _raise_descriptors()
         worker = self.app.Worker(
             hostname=f"bucketwheel@{self._settings.worker_name}",
             concurrency=self._settings.concurrency,
@@ -140,6 +148,12 @@ class Worker:
         self.supervisor.use(functions)
         if self._consumer is not None and self._consumer.hub is not None:
             self._consumer.hub.call_soon(self._consumer.use, functions)
+
+
+def _raise_descriptors() -> None:
+    """Each environment takes half a dozen descriptors of ours: allow all that we may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _check(app: Celery) -> None:

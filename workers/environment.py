@@ -92,13 +92,14 @@ class Environment:
                 lambda: Connection(self), "127.0.0.1", 0, backlog=16
             )
             self._started = time.monotonic()
-            self.pid = self._memory.pid = await self._zygote.fork(
+            self.pid = await self._zygote.fork(
                 self._request(), self._log.write_end, self._on_process_end
             )
         except BaseException:
             self._release()
             raise
         self._log.close_write_end()
+        self._memory.open(self.pid)
         self._deadline = self._loop.call_later(INIT_TIMEOUT, self._on_init_timeout)
 
     def invoke(self, invocation: Invocation) -> None:
@@ -240,6 +241,7 @@ class Environment:
         self.state = "dead"
         self._stop_timers()
         self._log.close()
+        self._memory.close()
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
-from workers.process import peak_memory, tree_memory
+from workers.process import tree_memory
 
 #: Seconds between looks at a busy environment.
 TICK: Final = 0.1
@@ -12,12 +13,33 @@ _MB: Final = 1024 * 1024
 
 
 class Memory:
-    """Measures one process tree."""
+    """Measures one process tree.
+
+    Files of proc(5) are kept open: to read one again costs a tenth of opening it, and each
+    invocation's end reads them.
+    """
 
     def __init__(self, limit_mb: int) -> None:
-        self.pid = 0
         self._limit = limit_mb * _MB
         self._peak = 0
+        self._pid = 0
+        self._status = self._children = -1
+
+    def open(self, pid: int) -> None:
+        """Begin to measure the tree of this process; one that has gone already has none."""
+        self._pid = pid
+        try:
+            self._status = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
+            self._children = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the process; closing twice is safe."""
+        for descriptor in (self._status, self._children):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._status = self._children = -1
 
     @property
     def peak_mb(self) -> int:
@@ -25,18 +47,33 @@ class Memory:
         return -(-self._peak // _MB)
 
     def is_over(self) -> bool:
-        """Look at it; whether it has outgrown its limit."""
-        return self.look() > self._limit
+        """Look at the whole tree; whether it has outgrown its limit."""
+        resident, has_children = tree_memory(self._pid)
+        self.saw(resident if has_children else self._high_water())
+        return resident > self._limit
 
-    def look(self) -> int:
-        """Look at it; returns its resident size now, bytes.
+    def look(self) -> None:
+        """Look at an invocation's end.
 
         Of a process alone the kernel keeps the peak; a tree's is the largest sum that was seen.
         """
-        resident, has_children = tree_memory(self.pid)
-        self.saw(resident if has_children else peak_memory(self.pid))
-        return resident
+        if _read(self._children):
+            self.saw(tree_memory(self._pid)[0])
+        else:
+            self.saw(self._high_water())
 
     def saw(self, resident: int) -> None:
-        """Take a size that somebody else has measured, bytes."""
+        """Take a size that was measured, bytes."""
         self._peak = max(self._peak, resident)
+
+    def _high_water(self) -> int:
+        """Peak resident size of the process itself, bytes; 0 when it has gone. `VmHWM`."""
+        words = _read(self._status).partition(b"VmHWM:")[2].split(None, 1)
+        return int(words[0]) * 1024 if words else 0
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.pread(descriptor, 4096, 0)
+    except OSError:
+        return b""

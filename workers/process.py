@@ -49,7 +49,8 @@ def name_of(mark: str) -> str:
 def kill_tree(pid: int, mark: str) -> None:
     """Kill a process, its session, and all that carries its mark: by variables or by name.
 
-    Each round stops what it finds before it looks again, so that nothing can outrun it by forking.
+    Without a mark, only the tree and the session. Each round stops what it finds before it looks
+    again, so that nothing can outrun it by forking.
     """
     stopped: set[int] = set()
     for _ in range(50):
@@ -65,15 +66,19 @@ def kill_tree(pid: int, mark: str) -> None:
 
 def _belonging(pid: int, mark: str) -> set[int]:
     """Descendants; members of the session, which survive their parents; and what left both."""
+    assert pid > 0  # session 0 is the kernel's, and in a container that of processes outside
     found = {pid, *descendants(pid)} if _exists(pid) else set()
-    needle, name = mark.encode(), name_of(mark).encode()
     for entry in os.listdir(_PROC):
         if entry.isdigit() and int(entry) not in found:
             each = int(entry)
-            if _session(each) == pid or _name(each) == name or needle in _variables(each):
+            if _session(each) == pid or (mark and _carries(each, mark)):
                 found.add(each)
     found.discard(os.getpid())
     return found
+
+
+def _carries(pid: int, mark: str) -> bool:
+    return _name(pid) == name_of(mark).encode() or mark.encode() in _variables(pid)
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -111,7 +116,7 @@ def _variables(pid: int) -> bytes:
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(65_536)
+            return file.read()
     except OSError:
         return b""
 

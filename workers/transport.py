@@ -7,7 +7,9 @@ its broker. Here it is set aside with its reason, and the worker goes on.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from queue import Empty
 from typing import Any, Final
 
@@ -22,7 +24,19 @@ _PARTS: Final = ("body", "content-type", "content-encoding", "headers", "propert
 
 
 class FunctionChannel(Channel):
-    """Reads one item after the other from function queues."""
+    """Reads one item after the other from function queues, and acknowledges them."""
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Give the one client that this channel keeps: kombu makes one for every command.
+
+        To make one costs more than the command; only the hub's thread uses a channel.
+        """
+        yield client or self._kept
+
+    @cached_property
+    def _kept(self) -> Any:
+        return self._create_client()
 
     def _brpop_read(self, **options: Any) -> bool:
         """Read a reply to BRPOP and deliver its message; kombu's, with a check in between."""
