@@ -9,51 +9,72 @@ import orjson
 from redis import Redis
 
 from broker import keys
+from broker.connection import connect
 from broker.errors import FunctionFailed, InvalidPayload, NoResponse, PayloadTooLarge
+from broker.functions import DeployedFunctions
 from broker.invocation import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD, FunctionFault
 from broker.publication import FUNCTIONS_CHANGED, NewInvocation, Publication, Publisher
 from broker.settings import BrokerSettings
 from storage.errors import FunctionNotFound
 
 
-def enqueue(redis: Redis, function: str, payload: bytes) -> str:
-    """Queue an event for a function; returns the invocation id.
+class Calls:
+    """Queues events for functions by hand; any number of threads may share one."""
 
-    Raises:
-        FunctionNotFound, InvalidPayload, PayloadTooLarge (over 1 MB).
-    """
-    _check(payload, MAX_ASYNC_PAYLOAD)
-    return _publish(redis, function, payload, reply=False)
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._redis: Redis = connect(settings)
+        self._publisher = Publisher(self._redis, settings)
+        self._deployed = DeployedFunctions(self._redis)
 
+    def enqueue(self, function: str, payload: bytes) -> str:
+        """Queue an event for a function; returns the invocation id.
 
-def invoke(redis: Redis, function: str, payload: bytes, *, timeout: float) -> bytes:
-    """Queue an event, wait up to `timeout` seconds for the response; returns it as JSON.
+        Raises:
+            FunctionNotFound, InvalidPayload, PayloadTooLarge (over 1 MB).
+        """
+        _check(payload, MAX_ASYNC_PAYLOAD)
+        return self._publish(function, payload, reply=False)
 
-    A failed call is not retried: the caller is told.
+    def invoke(self, function: str, payload: bytes, timeout: float) -> bytes:
+        """Queue an event, wait up to `timeout` seconds for the response; returns it as JSON.
 
-    Raises:
-        FunctionFailed, FunctionNotFound, InvalidPayload, NoResponse, PayloadTooLarge (over 6 MB).
-    """
-    _check(payload, MAX_SYNC_PAYLOAD)
-    id = _publish(redis, function, payload, reply=True)
-    reply = _wait(redis, id, timeout)
-    if reply is None:
-        raise NoResponse(
-            f"{function} gave no response within {timeout:g} s (invocation {id}); it may still"
-            " run: see `bucketwheel status` and `bucketwheel logs`"
-        )
-    return _response(reply)
+        A failed call is not retried: the caller is told.
 
+        Raises:
+            FunctionFailed, FunctionNotFound, InvalidPayload, NoResponse, PayloadTooLarge (over
+            6 MB).
+        """
+        _check(payload, MAX_SYNC_PAYLOAD)
+        id = self._publish(function, payload, reply=True)
+        reply = self._wait(id, timeout)
+        if reply is None:
+            raise NoResponse(
+                f"{function} gave no response within {timeout:g} s (invocation {id}); it may still"
+                " run: see `bucketwheel status` and `bucketwheel logs`"
+            )
+        return _response(reply)
 
-def _wait(redis: Redis, id: str, timeout: float) -> bytes | None:
-    """Wait in steps shorter than the connection's own time limit."""
-    left = timeout
-    while left > 0:
-        found: Any = redis.blpop([keys.reply(id)], timeout=min(left, 2.0))
-        if found is not None:
-            return bytes(found[1])
-        left -= 2.0
-    return None
+    def _publish(self, function: str, payload: bytes, *, reply: bool) -> str:
+        invocation = NewInvocation(str(uuid.uuid4()), function, payload, "by hand")
+        while True:
+            generation = self._deployed.generation()
+            if not self._deployed.has(function):
+                raise FunctionNotFound(
+                    f"no function {function!r} is deployed: `bucketwheel functions` lists them"
+                )
+            publication = Publication([invocation], reply=reply)
+            if self._publisher.publish(publication, generation) != FUNCTIONS_CHANGED:
+                return invocation.id
+
+    def _wait(self, id: str, timeout: float) -> bytes | None:
+        """Wait in steps shorter than the connection's own time limit."""
+        left = timeout
+        while left > 0:
+            found: Any = self._redis.blpop([keys.reply(id)], timeout=min(left, 2.0))
+            if found is not None:
+                return bytes(found[1])
+            left -= 2.0
+        return None
 
 
 def _response(reply: bytes) -> bytes:
@@ -73,17 +94,3 @@ def _check(payload: bytes, most: int) -> None:
         orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         raise InvalidPayload(f"the payload is not JSON: {error}") from None
-
-
-def _publish(redis: Redis, function: str, payload: bytes, *, reply: bool) -> str:
-    publisher = Publisher(redis, BrokerSettings.read())
-    invocation = NewInvocation(str(uuid.uuid4()), function, payload, "by hand")
-    while True:
-        generation = publisher.generation()
-        if not redis.hexists(keys.FUNCTIONS, function):
-            raise FunctionNotFound(
-                f"no function {function!r} is deployed: `bucketwheel functions` lists them"
-            )
-        publication = Publication([invocation], reply=reply)
-        if publisher.publish(publication, generation) != FUNCTIONS_CHANGED:
-            return invocation.id

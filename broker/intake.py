@@ -18,6 +18,7 @@ from redis import Redis
 
 from broker import keys
 from broker.connection import UNAVAILABLE, connect
+from broker.functions import DeployedFunctions
 from broker.ledger import invocation_id
 from broker.publication import (
     FUNCTIONS_CHANGED,
@@ -58,6 +59,7 @@ class Intake:
         self._region = region
         self._redis: Redis = connect(settings)
         self._publisher = Publisher(self._redis, settings)
+        self._deployed = DeployedFunctions(self._redis)
         self._reaper = Reaper(self._redis)
         self._take = Script("take")
         self._index = TriggerIndex({})
@@ -114,11 +116,11 @@ class Intake:
 
     def _read_functions(self) -> None:
         """Read the deployed functions anew, and announce their names to callers."""
-        generation = self._publisher.generation()
+        generation = self._deployed.generation()
         functions = self._functions()
         triggers = {name: each.triggers for name, each in functions.items()}
         self._index = TriggerIndex({**triggers, keys.DEPLOY: (self._deployments,)})
-        announce(self._redis, functions)
+        self._deployed.replace(functions, generation)
         self._generation = generation
         log.info("%d functions", len(functions))
 
@@ -126,23 +128,13 @@ class Intake:
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK
             self._reaper.run_once()
-            if self._generation is None or self._publisher.generation() != self._generation:
+            if self._generation is None or self._deployed.generation() != self._generation:
                 self._read_functions()
 
     def _wait(self, what: str, error: Exception) -> None:
         log.warning("%s, trying again in 1 s: %s", what, error)
         self._generation = None
         self._stopping.wait(1.0)
-
-
-def announce(redis: Redis, functions: Mapping[str, FunctionConfiguration]) -> None:
-    """Replace the list of deployed functions that callers ask; the store remains the truth."""
-    pipeline = redis.pipeline()
-    pipeline.delete(keys.FUNCTIONS)
-    if functions:
-        versions: Any = {name: each.version for name, each in functions.items()}
-        pipeline.hset(keys.FUNCTIONS, mapping=versions)
-    pipeline.execute()
 
 
 def plan(notifications: list[bytes], index: TriggerIndex, region: str) -> Publication:

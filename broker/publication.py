@@ -11,7 +11,8 @@ from typing import Final
 import orjson
 from redis import Redis
 
-from broker import keys, message
+from broker import message
+from broker.functions import DeployedFunctions
 from broker.scripts import Argument, Script
 from broker.settings import BrokerSettings
 
@@ -72,15 +73,12 @@ class Publisher:
         self._settings = settings
         self._script = Script("publish")
 
-    def generation(self) -> bytes:
-        """The count of changes of functions that a publication must have been made by."""
-        found: bytes | None = self._redis.get(keys.GENERATION)  # type: ignore[assignment]
-        return found or b""
-
     def publish(
         self, publication: Publication, generation: bytes, intake: str = "", taken: int = 0
     ) -> int:
         """Publish, and empty the intake's in-flight list of the events taken.
+
+        `generation` is that of the functions the publication was made by.
 
         Returns the number of invocations that were new, or `TAKEN_OVER`, or `FUNCTIONS_CHANGED`;
         with these nothing was done.
@@ -106,7 +104,8 @@ class Publisher:
 
     def keep(self, letter: DeadLetter) -> None:
         """Keep what cannot be delivered; functions do not matter to it."""
-        while self.publish(Publication(letters=[letter]), self.generation()) == FUNCTIONS_CHANGED:
+        deployed = DeployedFunctions(self._redis)
+        while self.publish(Publication(letters=[letter]), deployed.generation()) < 0:
             pass
 
     def _messages(self, invocations: Iterable[NewInvocation]) -> Iterator[tuple[str, bytes]]:

@@ -8,10 +8,8 @@ from typing import Any, Final
 
 import orjson
 from pydantic import SecretStr
-from redis import Redis
 
-from broker import calls
-from broker.connection import connect
+from broker.calls import Calls
 from broker.errors import FunctionFailed, InvalidPayload
 from broker.settings import BrokerSettings
 from bucketwheel.errors import FunctionError
@@ -47,7 +45,7 @@ def respond(name: str, payload: bytes, timeout: float | None = None) -> bytes:
     """The function's response as it came, JSON in UTF-8."""
     limit = PATIENCE if timeout is None else timeout
     try:
-        return calls.invoke(_redis(_url()), name, payload, timeout=limit)
+        return _calls(_url()).invoke(name, payload, limit)
     except FunctionFailed as error:
         fault = error.fault
         raise FunctionError(fault.type, fault.message, fault.trace) from None
@@ -55,7 +53,7 @@ def respond(name: str, payload: bytes, timeout: float | None = None) -> bytes:
 
 def enqueue(name: str, payload: bytes) -> str:
     """Queue an event; returns the invocation id."""
-    return calls.enqueue(_redis(_url()), name, payload)
+    return _calls(_url()).enqueue(name, payload)
 
 
 def _payload(event: Any) -> bytes:
@@ -70,5 +68,5 @@ def _url() -> str:
 
 
 @lru_cache(maxsize=4)
-def _redis(url: str) -> Redis:
-    return connect(BrokerSettings(redis_url=SecretStr(url)))
+def _calls(url: str) -> Calls:
+    return Calls(BrokerSettings(redis_url=SecretStr(url)))

@@ -119,7 +119,7 @@ class Child:
             _wait(process, 0.1)
         willing = process.poll() is not None
         if not willing:
-            kill_tree(process.pid, self._mark)
+            kill_tree(process.pid, self.spec.mark)
             process.wait()
         self._sweep()
         self._process = None
@@ -132,12 +132,7 @@ class Child:
     def _sweep(self) -> None:
         """End what it has left in its session or elsewhere."""
         if self._process is not None:
-            kill_tree(self._process.pid, self._mark)
-
-    @property
-    def _mark(self) -> str:
-        # Without a mark none may match: the empty text is in everything.
-        return self.spec.mark or f"\0{self.name}\0"
+            kill_tree(self._process.pid, self.spec.mark)
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

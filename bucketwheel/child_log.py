@@ -27,7 +27,7 @@ class ChildLog:
 
     def open(self) -> int:
         """A descriptor that appends; only its owner can read the file."""
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return _open(self.path, os.O_APPEND)
 
     def bound(self) -> None:
         """Move it aside once it is too large.
@@ -36,7 +36,7 @@ class ChildLog:
         is lost.
         """
         if self.path.exists() and self.path.stat().st_size > self._bound:
-            with self.path.open("rb") as file, self._older.open("wb") as older:
+            with self.path.open("rb") as file, open(_open(self._older, os.O_TRUNC), "wb") as older:
                 file.seek(-self._bound, os.SEEK_END)
                 shutil.copyfileobj(file, older)
             os.truncate(self.path, 0)
@@ -50,3 +50,7 @@ class ChildLog:
         except OSError:
             return []
         return [line.rstrip()[:500] for line in text.splitlines() if line.strip()][-lines:]
+
+
+def _open(path: Path, flag: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, 0o600)

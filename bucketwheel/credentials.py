@@ -55,11 +55,17 @@ class Credentials:
             return made
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{each.name: str(kept[each.name]) for each in fields(cls)})
+            return cls(**{each.name: _text(kept[each.name]) for each in fields(cls)})
         except (ValueError, KeyError, TypeError):
             raise InstanceError(
                 f"{path} is damaged: restore it, or remove the folder to begin anew"
             ) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("an empty key would lock everybody out, or let everybody in")
+    return value
 
 
 def _random(length: int) -> str:

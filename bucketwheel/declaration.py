@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar, overload
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-#: Every declaration made in this process, in the order of the code.
-_declared: list[Declaration] = []
+#: Every declaration made in this process with what it was made of, in the order of the code.
+_declared: list[tuple[Declaration, Callable[..., Any]]] = []
 
 #: AWS's event names, and those with a star for several of them. `ObjectCreated:*` means finished
 #: writes here: the store's own star includes tagging, with which a function would call itself.
@@ -91,7 +91,7 @@ def function(
         memory: Megabytes, 128 to 10,240.
         timeout: Seconds, 1 to 900.
         environment: Environment variables.
-        writes: `bucket/prefix` patterns it may write to; without it, anywhere in `bucket`.
+        writes: `bucket` or `bucket/prefix`, where it may write; without it, anywhere in `bucket`.
         maximum_retry_attempts: 0 to 2, after 1 and 2 minutes.
 
     Raises:
@@ -104,7 +104,7 @@ def function(
         "timeout": _number("timeout", timeout, 1, 900, "seconds"),
         "environment": _variables(environment),
         "triggers": () if trigger is None else (trigger,),
-        "writes": None if writes is None else _texts("writes", writes),
+        "writes": None if writes is None else _writes(writes),
         "maximum_retry_attempts": _number(
             "maximum_retry_attempts", maximum_retry_attempts, 0, 2, "retries"
         ),
@@ -120,7 +120,7 @@ def function(
             handler=f"{decorated.__module__}.{decorated.__qualname__}",
             **asked,
         )
-        _declared.append(declaration)
+        _declared.append((declaration, decorated))
         decorated.__bucketwheel__ = declaration  # type: ignore[attr-defined]
         return decorated
 
@@ -131,7 +131,11 @@ def function(
 
 _NAME: Final = r"[a-zA-Z0-9_-]{1,64}"
 _BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+#: What the pattern lets through and the store does not: among others, IP addresses.
+_NO_BUCKET: Final = r"\.\.|\.-|-\.|^xn--|-s3alias$|--ol-s3$|^[0-9.]+$|^minio$"
 _VARIABLE: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
+#: Bytes of all names and values together: AWS Lambda's quota.
+_ENVIRONMENT: Final = 4_096
 
 
 def _trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, Any] | None:
@@ -139,7 +143,7 @@ def _trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, An
         if prefix or suffix or events:
             raise TypeError("@function: prefix, suffix and events need a bucket")
         return None
-    _match("bucket", bucket, _BUCKET, "3 to 63 lower-case letters, digits, '.' or '-'")
+    _check_bucket("bucket", bucket)
     if not isinstance(prefix, str):
         raise TypeError(f"@function: prefix must be a str, not {prefix!r}")
     return {
@@ -148,6 +152,21 @@ def _trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, An
         "prefix": prefix,
         "suffixes": _texts("suffix", suffix),
     }
+
+
+def _check_bucket(what: str, name: Any) -> None:
+    allowed = "a bucket's name: 3 to 63 lower-case letters, digits, single '.' or '-'"
+    _match(what, name, _BUCKET, allowed)
+    if re.search(_NO_BUCKET, name):
+        raise ValueError(f"@function: {what} must be {allowed}, not {name!r}")
+
+
+def _writes(patterns: Any) -> tuple[str, ...]:
+    """A bucket, and behind a `/` what keys must begin with; a bucket alone is all of it."""
+    found = _texts("writes", patterns)
+    for pattern in found:
+        _check_bucket("what comes before the first '/' in writes", pattern.partition("/")[0])
+    return found
 
 
 def _events(events: Any) -> tuple[str, ...]:
@@ -179,6 +198,13 @@ def _variables(value: Any) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"@function: environment must map str to str, not {name!r} to {text!r}")
         _match("a name in environment", name, _VARIABLE, "letters, digits and '_'")
+        if "\0" in text:
+            raise ValueError(f"@function: {name} in environment must not hold a NUL character")
+    size = sum(len(name.encode()) + len(text.encode()) for name, text in value.items())
+    if size > _ENVIRONMENT:
+        raise ValueError(
+            f"@function: environment must have at most {_ENVIRONMENT:,} bytes, not {size:,}"
+        )
     return dict(value)
 
 
@@ -221,17 +247,17 @@ def describe(event: dict[str, Any], context: object) -> dict[str, Any]:
         fault = _import(module)
         if fault is not None:
             return {"fault": fault}
-    found = [each for each in _declared if each.module in modules]
+    found = [each for each in _declared if each[0].module.partition(".")[0] in modules]
     fault = _wrong(found, modules)
-    return {"fault": fault} if fault else {"functions": [_told(each) for each in found]}
+    return {"fault": fault} if fault else {"functions": [_told(each) for each, _ in found]}
 
 
 def _import(module: str) -> dict[str, Any] | None:
     try:
         importlib.import_module(module)
     except SyntaxError as error:
-        text = (error.text or "").rstrip()
-        trace = [f'  File "{error.filename}", line {error.lineno}', f"    {text.strip()}"]
+        text = (error.text or "").strip()
+        trace = [f'  File "{error.filename}", line {error.lineno}', f"    {text}"]
         message = f"Syntax error in module '{module}': {error}"
         return _fault("Runtime.UserCodeSyntaxError", message, trace)
     except ImportError as error:
@@ -254,35 +280,44 @@ def _trace(error: BaseException) -> list[str]:
     """The trace without its first frames, which are ours and the import machinery's."""
     told = traceback.TracebackException.from_exception(error)
     frames = list(told.stack)
-    while frames and (frames[0].filename == __file__ or "importlib" in frames[0].filename):
+    ours = (__file__, importlib.__file__)
+    while frames and frames[0].filename.startswith((*ours, "<frozen importlib")):
         frames.pop(0)
     told.stack = traceback.StackSummary.from_list(frames)
     return "".join(told.format()).splitlines()
 
 
-def _wrong(found: list[Declaration], modules: list[str]) -> dict[str, Any] | None:
+def _wrong(
+    found: list[tuple[Declaration, Callable[..., Any]]], modules: list[str]
+) -> dict[str, Any] | None:
     if not found:
         return _fault(
             "Runtime.HandlerNotFound",
             f"no function is declared in {', '.join(modules) or 'the package'}: write"
             ' @bucketwheel.function(bucket="...") above a handler f(event, context)',
         )
-    names = [each.name for each in found]
-    for each in found:
+    names = [each.name for each, _ in found]
+    for each, decorated in found:
         if not re.fullmatch(_NAME, each.name):
             message = f"{each.name!r} cannot be a function's name: give it one with name=..."
             return _fault("InvalidParameterValueException", message)
         if names.count(each.name) > 1:
             message = f"{names.count(each.name)} functions are named {each.name!r}: name them apart"
             return _fault("InvalidParameterValueException", message)
-        own = each.handler.removeprefix(f"{each.module}.")
-        if not callable(getattr(importlib.import_module(each.module), own, None)):
+        if not _is_found(each, decorated):
             return _fault(
                 "Runtime.HandlerNotFound",
-                f"Handler '{each.handler}' must be a function at the top level of its module; a"
-                " decorator above @function must use functools.wraps",
+                f"Handler '{each.handler}' must be a function at the top level of its module, and"
+                " the only one of its name; decorators beside @function must use functools.wraps",
             )
     return None
+
+
+def _is_found(declaration: Declaration, decorated: Callable[..., Any]) -> bool:
+    """Whether the runtime will find, by the handler's name, what was decorated."""
+    own = declaration.handler.removeprefix(f"{declaration.module}.")
+    handler: Any = getattr(importlib.import_module(declaration.module), own, None)
+    return inspect.unwrap(handler) is inspect.unwrap(decorated)
 
 
 def _told(declaration: Declaration) -> dict[str, Any]:

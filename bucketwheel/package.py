@@ -17,16 +17,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from bucketwheel.errors import PackingError
-
-#: AWS Lambda's quotas for a package, bytes; and the number of files that workers accept.
-ZIPPED: Final = 50 * 1024 * 1024
-UNZIPPED: Final = 250 * 1024 * 1024
-FILES: Final = 50_000
+from storage.configuration import ENVIRONMENT
+from storage.functions import LARGEST_UPLOAD
+from workers.packages import DEPTH, FILES, UNPACKED
 
 MANIFEST: Final = "bucketwheel.json"
 REQUIREMENTS: Final = "requirements.txt"
@@ -34,8 +32,9 @@ REQUIREMENTS: Final = "requirements.txt"
 #: What is never part of a package.
 _FOLDERS: Final = frozenset(
     (".git", ".hg", ".svn", ".venv", ".tox", ".nox", ".idea", ".vscode", ".bucketwheel")
-    + (".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__")
-)
+) | {".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__"}
+#: Modules that are in every function's process, besides Python's own.
+_TAKEN: Final = frozenset(("__main__", "awslambdaric", "bucketwheel", "runtime_client"))
 _SUFFIXES: Final = (".pyc", ".pyo", ".DS_Store")
 #: The first moment a zip file can hold.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
@@ -75,12 +74,16 @@ def packed(
         source: A file: only it is packed. A folder: all of it but caches and the like.
         environment: Variables for every function of the package.
         tell: Gets a line for each step that takes time.
-        leave_out: Folders, resolved, that are not code: a system's own data.
+        leave_out: Folders that are not code: a system's own data.
 
     Raises:
-        PackingError: nothing declares a function, requirements do not install, it is too large.
+        PackingError: nothing declares a function, requirements do not install, it is too large,
+            or a file cannot be read.
     """
-    content = _file(source) if source.is_file() else _folder(source, leave_out)
+    leave_out = frozenset(each.resolve() for each in leave_out)
+    _check_environment(environment)
+    with _reading(source):
+        content = _file(source) if source.is_file() else _folder(source, leave_out)
     with tempfile.TemporaryDirectory(prefix="bucketwheel-") as work:
         requirements = source.parent / REQUIREMENTS if source.is_file() else source / REQUIREMENTS
         if requirements.is_file():
@@ -88,14 +91,33 @@ def packed(
             _install(requirements, installed, tell)
             content.files = {**_walked(installed, frozenset()), **content.files}
         archive = Path(work) / "package.zip"
-        _write(archive, content, environment)
+        with _reading(source):
+            _write(archive, content, environment)
         size = archive.stat().st_size
-        if size > ZIPPED:
+        if size > LARGEST_UPLOAD:
             raise PackingError(
-                f"the package has {size / _MB:.1f} MB zipped; at most {ZIPPED // _MB} MB are"
-                " allowed: leave out what the function does not need"
+                f"the package has {size / _MB:.1f} MB zipped; at most {LARGEST_UPLOAD // _MB} MB"
+                " are allowed: leave out what the function does not need"
             )
         yield Package(archive, tuple(content.modules), len(content.files), size)
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or source
+        raise PackingError(f"{place} cannot be packed: {error.strerror}") from None
+
+
+def _check_environment(variables: dict[str, str]) -> None:
+    try:
+        size = sum(len(name.encode()) + len(text.encode()) for name, text in variables.items())
+    except UnicodeEncodeError:
+        raise PackingError("an environment variable is not UTF-8") from None
+    if size > ENVIRONMENT:
+        raise PackingError(f"environment variables have {size:,} bytes; at most {ENVIRONMENT:,}")
 
 
 # -- what goes in ----------------------------------------------------------------------------------
@@ -112,8 +134,6 @@ def _folder(source: Path, leave_out: frozenset[Path]) -> _Content:
     if not source.is_dir():
         raise PackingError(f"{source} does not exist")
     content = _Content(_walked(source, leave_out))
-    if MANIFEST in content.files:
-        raise PackingError(f"{source / MANIFEST}: this name is the package's own; rename the file")
     content.modules = sorted(_modules(content.files))
     if not content.modules:
         raise PackingError(
@@ -155,7 +175,7 @@ def _names_us(node: ast.AST) -> bool:
 def _check_module(name: str, source: Path) -> None:
     if not name.isidentifier() or keyword.iskeyword(name):
         raise PackingError(f"{source}: {name!r} cannot be imported as a module: rename it")
-    if name in sys.stdlib_module_names or name in ("bucketwheel", "awslambdaric"):
+    if name in sys.stdlib_module_names or name in _TAKEN:
         raise PackingError(
             f"{source}: {name!r} is also a module that functions run with: rename it, so that"
             " neither hides the other"
@@ -163,38 +183,50 @@ def _check_module(name: str, source: Path) -> None:
 
 
 def _walked(
-    folder: Path, leave_out: frozenset[Path], name: str = "", root: Path | None = None
+    folder: Path, leave_out: frozenset[Path], name: str = "", way: tuple[Path, ...] = ()
 ) -> dict[str, Path]:
-    """Files below a folder by their relative names; links are followed where they stay inside."""
-    root = root or folder.resolve()
+    """Files below a folder by their relative names; links are followed where they stay inside.
+
+    `way` holds the resolved folders from the source down to this one's parent.
+    """
+    way = (*way, folder.resolve())
     found: dict[str, Path] = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path, inner = Path(entry.path), f"{name}{entry.name}"
+        if entry.name in _FOLDERS:
+            continue
+        _check_name(path, inner)
         if entry.is_symlink():
-            _check_link(path, root)
+            _check_link(path, way)
         if entry.is_dir():
             if not _is_junk(path, leave_out):
-                found |= _walked(path, leave_out, f"{inner}/", root)
+                found |= _walked(path, leave_out, f"{inner}/", way)
         elif entry.is_file() and not entry.name.endswith(_SUFFIXES):
             found[inner] = path
     return found
 
 
-def _check_link(path: Path, root: Path) -> None:
+def _check_name(path: Path, name: str) -> None:
+    """Workers refuse what is named otherwise."""
+    if "\\" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise PackingError(f"{str(path)!r} has a character in its name that a package cannot hold")
+    if name.count("/") >= DEPTH:
+        raise PackingError(f"{path} is too deep in folders: at most {DEPTH}")
+
+
+def _check_link(path: Path, way: tuple[Path, ...]) -> None:
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
         raise PackingError(f"{path} is a link to nothing: remove it") from None
-    if not target.is_relative_to(root):
+    if not target.is_relative_to(way[0]):
         raise PackingError(f"{path} is a link to outside the folder: copy what is needed into it")
-    if path.parent.resolve().is_relative_to(target):
+    if any(each.is_relative_to(target) for each in way):
         raise PackingError(f"{path} is a link to a folder that it is in: remove it")
 
 
 def _is_junk(folder: Path, leave_out: frozenset[Path]) -> bool:
-    if folder.name in _FOLDERS or (folder / "pyvenv.cfg").exists():
-        return True
-    return folder.resolve() in leave_out
+    return (folder / "pyvenv.cfg").exists() or folder.resolve() in leave_out
 
 
 # -- requirements ----------------------------------------------------------------------------------
@@ -216,8 +248,9 @@ def _install(requirements: Path, target: Path, tell: Tell) -> None:
         errors="replace",
     )
     lines: list[str] = []
-    with process, process.stdout or open(os.devnull) as output:
-        for line in output:
+    assert process.stdout is not None
+    with process:
+        for line in process.stdout:
             lines.append(line.rstrip())
             if re.match(r"\s*(Collecting|Downloading|Building|Installing|Successfully)", line):
                 tell(f"  {line.strip()}")
@@ -227,29 +260,42 @@ def _install(requirements: Path, target: Path, tell: Tell) -> None:
 
 
 def _reason(lines: list[str]) -> list[str]:
-    """Pip's own words: its errors, else its last lines."""
-    errors = [f"  {line}" for line in lines if re.match(r"\s*(ERROR|error)\b", line)]
-    return errors[-10:] or [f"  {line}" for line in lines[-10:]]
+    """Pip's own words: its errors, else its last lines, which are where a trace of its own ends."""
+    errors = [line for line in lines if re.match(r"\s*(ERROR|error)\b(?!: Exception:$)", line)]
+    return [f"  {line}" for line in (errors or lines)[-10:]]
 
 
 # -- the archive -----------------------------------------------------------------------------------
 
 
 def _write(archive: Path, content: _Content, environment: dict[str, str]) -> None:
-    if len(content.files) > FILES:
-        raise PackingError(f"the package has {len(content.files):,} files; at most {FILES:,}")
-    size = sum(path.stat().st_size for path in content.files.values())
-    if size > UNZIPPED:
-        raise PackingError(
-            f"the package has {size / _MB:.1f} MB unzipped; at most {UNZIPPED // _MB} MB are"
-            " allowed: leave out what the function does not need"
-        )
+    if MANIFEST in content.files:
+        raise PackingError(f"{content.files[MANIFEST]}: this name is the package's own; rename it")
     manifest = {"environment": dict(sorted(environment.items())), "modules": content.modules}
+    text = json.dumps(manifest, indent=2)
+    _check_size(content, len(text))
     with ZipFile(archive, "w", ZIP_DEFLATED) as package:
-        package.writestr(_entry(MANIFEST, executable=False), json.dumps(manifest, indent=2))
+        package.writestr(_entry(MANIFEST, executable=False), text)
         for name, path in sorted(content.files.items()):
             executable = bool(path.stat().st_mode & 0o100)
             package.writestr(_entry(name, executable), path.read_bytes())
+
+
+def _check_size(content: _Content, manifest: int) -> None:
+    """Refuse what workers would refuse: they count the manifest too, and every folder."""
+    folders = {str(each) for name in content.files for each in PurePosixPath(name).parents}
+    files = len(content.files) + 1
+    if files + len(folders) > FILES:
+        raise PackingError(
+            f"the package has {files:,} files in {len(folders):,} folders; together at most"
+            f" {FILES:,}: leave out what the function does not need"
+        )
+    size = manifest + sum(path.stat().st_size for path in content.files.values())
+    if size > UNPACKED:
+        raise PackingError(
+            f"the package has {size / _MB:.1f} MB unzipped; at most {UNPACKED // _MB} MB are"
+            " allowed: leave out what the function does not need"
+        )
 
 
 def _entry(name: str, executable: bool) -> ZipInfo:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from minio import Minio
@@ -67,7 +67,7 @@ def redis_url(
     folder, port = tmp_path_factory.mktemp("redis"), _ports["REDIS_PORT"]
     url = f"redis://:{_credentials.redis_password}@127.0.0.1:{port}/0"
     make = lambda: servers.redis_spec(folder, port, _credentials)  # noqa: E731
-    with _server(make, folder, servers.redis_healthy(url)):
+    with _Server(make, folder, servers.redis_healthy(url)):
         yield url
 
 
@@ -102,7 +102,7 @@ def storage(
         s3_secret_key=SecretStr(_credentials.s3_secret_key),
     )
     make = lambda: servers.minio_spec(UpSettings(), folder, both, _credentials, events)  # noqa: E731
-    with _server(make, folder, servers.store_healthy(found)):
+    with _Server(make, folder, servers.store_healthy(found)):
         yield found
 
 
@@ -112,7 +112,7 @@ def store(storage: StorageSettings) -> Minio:
     return client.connect(storage)
 
 
-class _server:
+class _Server:
     """A server for as long as this lasts."""
 
     def __init__(
@@ -121,7 +121,7 @@ class _server:
         try:
             self._child = Child(make(), folder, folder)
         except StartError as error:
-            _absent(str(error))
+            absent(str(error))
         self._healthy = healthy
 
     def __enter__(self) -> None:
@@ -136,7 +136,8 @@ class _server:
         self._child.stop(lambda: False)
 
 
-def _absent(why: str) -> None:
+def absent(why: str) -> NoReturn:
+    """Skip a test at home, fail it in CI; the reason says how to get what is missing."""
     if os.environ.get("CI"):
         pytest.fail(why)
     pytest.skip(why)

@@ -26,9 +26,8 @@ from pydantic import BaseModel, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
-from broker.intake import announce
+from broker.functions import DeployedFunctions
 from broker.invocation import FunctionFault, Invocation, Outcome
 from storage.configuration import FunctionConfiguration, uploads
 from storage.errors import PackageError, StorageError
@@ -68,7 +67,7 @@ class Deployer:
         roles: Roles,
         packages: Packages,
     ) -> None:
-        self._redis = redis
+        self._deployed = DeployedFunctions(redis)
         self._storage = storage
         self._store = store
         self._roles = roles
@@ -142,8 +141,7 @@ class Deployer:
         triggers = [trigger for each in merged.values() for trigger in each.triggers]
         self._rules.ensure([*triggers, uploads(self._storage.system_bucket)])
         saved = [self._store.save(each) for each in wanted]
-        announce(self._redis, self._store.all())
-        self._redis.incr(keys.GENERATION)
+        self._deployed.add(saved)
         self._refresh()
         return saved
 

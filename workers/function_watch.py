@@ -7,10 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from redis import Redis
-
-from broker import keys
 from broker.connection import UNAVAILABLE, connect
+from broker.functions import DeployedFunctions
 from broker.settings import BrokerSettings
 from storage.configuration import FunctionConfiguration
 from storage.errors import StorageError
@@ -32,11 +30,10 @@ class FunctionWatch:
         read: Callable[[], Functions],
         tell: Callable[[Functions], None],
     ) -> None:
-        self._redis: Redis = connect(settings)
+        self._deployed = DeployedFunctions(connect(settings))
         self._read = read
         self._tell = tell
         self._generation: bytes | None = None
-        self._known = False
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="functions", daemon=True)
@@ -54,11 +51,10 @@ class FunctionWatch:
     def run_once(self) -> None:
         """Look once, and read and tell if anything has changed."""
         with self._lock:
-            generation: bytes | None = self._redis.get(keys.GENERATION)  # type: ignore[assignment]
-            if self._known and generation == self._generation:
-                return
-            self._tell(self._read())
-            self._generation, self._known = generation, True
+            generation = self._deployed.generation()
+            if generation != self._generation:
+                self._tell(self._read())
+                self._generation = generation
 
     def _run(self) -> None:
         while not self._stopping.is_set():
