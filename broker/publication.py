@@ -83,21 +83,18 @@ class Publisher:
         Returns the number of invocations that were new, or `TAKEN_OVER`, or `FUNCTIONS_CHANGED`;
         with these nothing was done.
         """
-        messages = list(self._messages(publication.invocations))
+        messages = list(packs(publication.invocations))
         arguments: list[Argument] = [
             intake,
             taken,
             generation,
             self._settings.duplicate_window,
             "1" if publication.reply else "",
-            len(publication.invocations),
             len(messages),
             len(publication.letters),
         ]
-        for each in publication.invocations:
-            arguments += (each.id, each.function, each.event, each.label)
-        for function, rendered in messages:
-            arguments += (function, rendered)
+        for pack in messages:
+            arguments += _message(pack)
         for letter in publication.letters:
             arguments += (letter.id, letter.function, letter.render(), letter.reason)
         return int(self._script.run(self._redis, *arguments))
@@ -108,24 +105,30 @@ class Publisher:
         while self.publish(Publication(letters=[letter]), deployed.generation()) < 0:
             pass
 
-    def _messages(self, invocations: Iterable[NewInvocation]) -> Iterator[tuple[str, bytes]]:
-        by_function: dict[str, list[NewInvocation]] = defaultdict(list)
-        for each in invocations:
-            by_function[each.function].append(each)
-        for function, those in by_function.items():
-            for pack in packs(those):
-                label = pack[0].label if len(pack) == 1 else f"{pack[0].label} and {len(pack) - 1}"
-                yield function, message.render(function, [each.id for each in pack], label)
+
+def _message(pack: list[NewInvocation]) -> list[Argument]:
+    """A message with the invocations it delivers, as the script takes them."""
+    first = pack[0]
+    label = first.label if len(pack) == 1 else f"{first.label} and {len(pack) - 1} more"
+    rendered = message.render(first.function, [each.id for each in pack], label)
+    arguments: list[Argument] = [first.function, rendered, len(pack)]
+    for each in pack:
+        arguments += (each.id, each.event, each.label)
+    return arguments
 
 
-#: Invocations below which a round's messages carry one each, so that a small burst spreads over
-#: all environments and workers; a deep backlog shares Celery's cost per message.
+#: Invocations of a function below which a round's messages carry one each, so that a small burst
+#: spreads over all environments and workers; a deep backlog shares Celery's cost per message.
 SHALLOW: Final = 32
 PACK: Final = 8
 
 
-def packs(invocations: list[NewInvocation]) -> Iterator[list[NewInvocation]]:
-    """Divide a round's invocations of one function into messages."""
-    size = 1 if len(invocations) <= SHALLOW else PACK
-    for at in range(0, len(invocations), size):
-        yield invocations[at : at + size]
+def packs(invocations: Iterable[NewInvocation]) -> Iterator[list[NewInvocation]]:
+    """Divide a round's invocations into messages, each of one function."""
+    by_function: dict[str, list[NewInvocation]] = defaultdict(list)
+    for each in invocations:
+        by_function[each.function].append(each)
+    for those in by_function.values():
+        size = 1 if len(those) <= SHALLOW else PACK
+        for at in range(0, len(those), size):
+            yield those[at : at + size]
