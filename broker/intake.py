@@ -18,11 +18,11 @@ from redis import Redis
 
 from broker import keys
 from broker.connection import UNAVAILABLE, connect
+from broker.dead_letter import undeliverable
 from broker.functions import DeployedFunctions
 from broker.ledger import invocation_id
 from broker.publication import (
     FUNCTIONS_CHANGED,
-    DeadLetter,
     NewInvocation,
     Publication,
     Publisher,
@@ -149,7 +149,7 @@ def plan(notifications: list[bytes], index: TriggerIndex, region: str) -> Public
                 publication.invocations += _invocations(record, index, region)
         except EventFormatError as error:
             log.warning("a notification is kept as a dead letter: %s", error)
-            letter = DeadLetter(uuid.uuid4().hex, keys.INTAKE, raw, str(error))
+            letter = undeliverable(uuid.uuid4().hex, keys.INTAKE, raw, str(error))
             publication.letters.append(letter)
     return publication
 

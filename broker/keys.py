@@ -11,7 +11,7 @@
 | `functions:generation`        | string | counts changes of functions                 | deployment          |
 | `invocation:<id>`             | hash   | ledger entry of an unfinished invocation:   | intake, calls,      |
 |                               |        | function event label state attempt failures | worker, reaper      |
-|                               |        | worker reply                                |                     |
+|                               |        | worker reply lost (workers that died of it) |                     |
 | `queued:<function>`           | zset   | id -> ms since when its message is queued   | all of these        |
 | `queues`                      | set    | functions that ever had work queued         | intake, calls       |
 | `delayed`                     | zset   | id -> ms when its retry is due              | worker              |

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +12,7 @@ import orjson
 from redis import Redis
 from redis.exceptions import NoScriptError
 
+from broker.dead_letter import DeadLetter, as_json
 from broker.invocation import FunctionFault, Invocation, Outcome
 from broker.logs import entries
 from broker.scripts import Argument, Script
@@ -96,6 +96,7 @@ class Ledger:
     def _one_closing(self, closing: Closing) -> list[Argument]:
         outcome, invocation = closing.outcome, closing.outcome.invocation
         log = entries(outcome.log)
+        letter = _letter(outcome, outcome.fault) if outcome.fault else None
         return [
             invocation.id,
             invocation.function,
@@ -105,8 +106,8 @@ class Ledger:
             0 if closing.returned else self._delay(invocation.failures),
             "1" if outcome.init_ms is not None else "",
             reply(outcome) if invocation.reply else "",
-            dead_letter(outcome) if outcome.fault else "",
-            f"{outcome.fault.type}: {outcome.fault.message}"[:500] if outcome.fault else "",
+            letter.render() if letter else "",
+            letter.reason if letter else "",
             len(log),
             *log,
         ]
@@ -127,24 +128,21 @@ def reply(outcome: Outcome) -> bytes:
     """What the waiting caller gets: `{"response": …}` or `{"fault": …}`."""
     if outcome.fault is None:
         return b'{"response":' + (outcome.response or b"null") + b"}"
-    return orjson.dumps({"fault": _fault(outcome.fault)})
+    return fault_reply(outcome.fault)
 
 
-def dead_letter(outcome: Outcome) -> bytes:
-    """What is kept of an invocation given up: JSON with its event, as text, and its reason."""
+def fault_reply(fault: FunctionFault) -> bytes:
+    """What the waiting caller of an invocation that failed gets."""
+    return orjson.dumps({"fault": as_json(fault)})
+
+
+def _letter(outcome: Outcome, fault: FunctionFault) -> DeadLetter:
     invocation = outcome.invocation
-    return orjson.dumps(
-        {
-            "id": invocation.id,
-            "function": invocation.function,
-            "version": outcome.version,
-            "attempts": invocation.attempt,
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "fault": _fault(outcome.fault) if outcome.fault else None,
-            "event": invocation.event.decode("utf-8", "replace"),
-        }
+    return DeadLetter(
+        invocation.id,
+        invocation.function,
+        invocation.event,
+        fault,
+        attempts=invocation.attempt,
+        version=outcome.version,
     )
-
-
-def _fault(fault: FunctionFault) -> dict[str, Any]:
-    return {"type": fault.type, "message": fault.message, "trace": list(fault.trace)}

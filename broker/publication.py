@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
-import orjson
 from redis import Redis
 
 from broker import message
+from broker.dead_letter import DeadLetter
 from broker.functions import DeployedFunctions
 from broker.scripts import Argument, Script
 from broker.settings import BrokerSettings
@@ -30,29 +29,6 @@ class NewInvocation:
     event: bytes
     #: Shown as the task's arguments: the object's name.
     label: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """Something that cannot be delivered, and why."""
-
-    id: str
-    function: str
-    content: bytes
-    reason: str
-
-    def render(self) -> bytes:
-        """JSON of the same shape as a given-up invocation's letter."""
-        return orjson.dumps(
-            {
-                "id": self.id,
-                "function": self.function,
-                "attempts": 0,
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "fault": {"type": "Undeliverable", "message": self.reason, "trace": []},
-                "event": self.content[:1_000_000].decode("utf-8", "replace"),
-            }
-        )
 
 
 @dataclass(slots=True)

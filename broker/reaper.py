@@ -1,5 +1,7 @@
 """The reaper: brings back what a dead process, a lost message or a delay holds.
 
+What no worker survives is given up as a dead letter.
+
 Four kinds, each found by reading and moved by a script that looks again before it acts, so that
 any number of intakes may run it: retries that are due, invocations of dead workers, messages lost
 on their way (Celery's transport pops before it protects), events of dead intakes.
@@ -14,6 +16,9 @@ from typing import Any, Final
 from redis import Redis
 
 from broker import keys, message
+from broker.dead_letter import DeadLetter
+from broker.invocation import FunctionFault
+from broker.ledger import fault_reply
 from broker.scripts import Argument, Script
 
 log = logging.getLogger("bucketwheel.reaper")
@@ -22,6 +27,9 @@ log = logging.getLogger("bucketwheel.reaper")
 BATCH: Final = 200
 #: Milliseconds a message must be overdue before it is taken for lost.
 PATIENCE: Final = 5_000
+#: Workers that one invocation may outlive; what has ended that many ends the next one too.
+WORKERS_LOST: Final = 3
+_NONE: Final = ("", "", "")
 
 
 class Reaper:
@@ -106,12 +114,23 @@ class Reaper:
         names = [id.decode() for id in ids]
         pipeline = self._redis.pipeline(transaction=False)
         for id in names:
-            pipeline.hmget(keys.invocation(id), "function", "attempt", "label")
-        for id, (function, attempt, label) in zip(names, pipeline.execute(), strict=True):
-            name = (function or b"").decode()
-            rendered = message.render(name, [id], (label or b"").decode("utf-8", "replace"))
-            arguments += (id, name, attempt or b"", rendered)
+            pipeline.hmget(keys.invocation(id), "function", "attempt", "label", "lost")
+        for id, found in zip(names, pipeline.execute(), strict=True):
+            function, attempt, label, lost = (each or b"" for each in found)
+            rendered = message.render(function.decode(), [id], label.decode("utf-8", "replace"))
+            arguments += (id, function, attempt, rendered)
+            given_up = state == "running" and int(lost or 0) + 1 >= WORKERS_LOST
+            arguments += self._letter(id, function.decode(), int(attempt)) if given_up else _NONE
         return int(self._requeue.run(self._redis, *arguments)) if names else 0
+
+    def _letter(self, id: str, function: str, attempts: int) -> tuple[Argument, ...]:
+        """The letter of an invocation that its workers do not survive, its reason, a reply."""
+        event: Any = self._redis.hget(keys.invocation(id), "event")
+        fault = FunctionFault(
+            "Runtime.WorkerLost", f"the worker has died {WORKERS_LOST} times while it ran this"
+        )
+        letter = DeadLetter(id, function, event or b"", fault, attempts)
+        return letter.render(), letter.reason, fault_reply(fault)
 
     def _dead(self, members: str, alive: Any) -> list[str]:
         ids = [each.decode() for each in self._redis.smembers(members)]  # type: ignore[union-attr]

@@ -20,8 +20,9 @@ from kombu.entity import Queue
 
 from broker import keys
 from broker.connection import connect
+from broker.dead_letter import undeliverable
 from broker.ledger import Ledger
-from broker.publication import DeadLetter, Publisher
+from broker.publication import Publisher
 from broker.settings import TRANSPORT_OPTIONS, BrokerSettings
 from storage.configuration import FunctionConfiguration
 from storage.functions import FunctionStore
@@ -140,7 +141,7 @@ class Worker:
         """Keep what is in a queue and cannot be run, with its reason."""
         reason = f"in {queue}: {reason}"
         log.warning("kept as a dead letter: %s", reason)
-        self._publisher.keep(DeadLetter(uuid.uuid4().hex, keys.WORKER, item, reason))
+        self._publisher.keep(undeliverable(uuid.uuid4().hex, keys.WORKER, item, reason))
 
     def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Called by the watch's thread."""

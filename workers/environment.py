@@ -166,7 +166,7 @@ class Environment:
         return status
 
     def on_too_large(self, id: str) -> None:
-        """The response was over the quota."""
+        """The response, or the error's report, was over the quota."""
         if self._expect(id) == 202:
             self._finish(None, faults.too_large())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from workers.process import tree_memory
+from workers.process import descendants, proportional, resident
 
 #: Seconds between looks at a busy environment.
 TICK: Final = 0.1
@@ -48,23 +48,32 @@ class Memory:
 
     def is_over(self) -> bool:
         """Look at the whole tree; whether it has outgrown its limit."""
-        resident, has_children = tree_memory(self._pid)
-        self.saw(resident if has_children else self._high_water())
-        return resident > self._limit
+        size = self._size([self._pid, *descendants(self._pid)])
+        self.saw(size)
+        return size > self._limit
 
     def look(self) -> None:
         """Look at an invocation's end.
 
-        Of a process alone the kernel keeps the peak; a tree's is the largest sum that was seen.
+        Of a process alone the kernel keeps the peak; a tree's is the largest size that was seen.
         """
+        self.saw(self._high_water())
         if _read(self._children):
-            self.saw(tree_memory(self._pid)[0])
-        else:
-            self.saw(self._high_water())
+            self.is_over()
 
     def saw(self, resident: int) -> None:
         """Take a size that was measured, bytes."""
         self._peak = max(self._peak, resident)
+
+    def _size(self, pids: list[int]) -> int:
+        """Bytes that these have, without counting twice what forks share.
+
+        Their resident sizes are looked at first: quick, and never too small.
+        """
+        size = sum(map(resident, pids))
+        if size > self._limit and len(pids) > 1:
+            size = sum(map(proportional, pids))
+        return size
 
     def _high_water(self) -> int:
         """Peak resident size of the process itself, bytes; 0 when it has gone. `VmHWM`."""

@@ -12,22 +12,19 @@ _PROC: Final = Path("/proc")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-def peak_memory(pid: int) -> int:
-    """Peak resident size of one process, bytes; 0 when it has gone. proc(5): VmHWM."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
+def resident(pid: int) -> int:
+    """Resident size of one process, bytes; 0 when it has gone. proc(5)."""
+    words = _read(f"/proc/{pid}/statm").split()
+    return int(words[1]) * _PAGE if words else 0
 
 
-def tree_memory(pid: int) -> tuple[int, bool]:
-    """Resident size of a process and its descendants, bytes; and whether it has any."""
-    pids = [pid, *descendants(pid)]
-    return sum(_resident(each) for each in pids), len(pids) > 1
+def proportional(pid: int) -> int:
+    """Resident size of one process, bytes, with what it shares divided among those who share it.
+
+    Costs a look at each of its mappings. proc(5): smaps_rollup.
+    """
+    words = _read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")[2].split(None, 1)
+    return int(words[0]) * 1024 if words else 0
 
 
 def descendants(pid: int) -> list[int]:
@@ -88,14 +85,6 @@ def _children(pid: int) -> Iterator[int]:
                 yield from (int(child) for child in file.read().split())
     except OSError:
         return
-
-
-def _resident(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0
 
 
 def _session(pid: int) -> int:

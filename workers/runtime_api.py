@@ -36,7 +36,7 @@ class Runtime(Protocol):
         """The handler's error."""
 
     def on_too_large(self, id: str) -> None:
-        """The response was over the quota."""
+        """The response, or the error's report, was over the quota."""
 
     def on_init_error(self, body: bytes, headers: dict[str, str]) -> int:
         """Initialisation failed."""
@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _on_result(self, id: str, kind: str, body: bytes, headers: dict[str, str]) -> int:
-        if kind == "response" and self._too_large:
+        if kind in ("response", "error") and self._too_large:
             self._runtime.on_too_large(id)
             return 413
         if kind == "response":

@@ -73,22 +73,25 @@ def _serve(channel: socket.socket) -> dict[str, Any] | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    environments: set[int] = set()
     while True:
         waiting: list[Any] = [channel, wake_read]
         ready, _, _ = select.select(waiting, [], [])
         if wake_read in ready:
             os.read(wake_read, 4096)
-            _reap(channel)
+            _reap(channel, environments)
         if channel in ready:
             data, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 1)
             if not data:
                 return None
-            request = _fork(channel, json.loads(data), descriptors[0])
+            request = _fork(channel, json.loads(data), descriptors[0], environments)
             if request is not None:
                 return request
 
 
-def _fork(channel: socket.socket, request: dict[str, Any], log: int) -> dict[str, Any] | None:
+def _fork(
+    channel: socket.socket, request: dict[str, Any], log: int, environments: set[int]
+) -> dict[str, Any] | None:
     zygote = os.getpid()
     try:
         pid = os.fork()
@@ -99,21 +102,35 @@ def _fork(channel: socket.socket, request: dict[str, Any], log: int) -> dict[str
     if pid == 0:
         return {**request, "log": log, "zygote": zygote}
     os.close(log)
+    environments.add(pid)
     channel.send(json.dumps({"serial": request["serial"], "pid": pid}).encode())
     return None
 
 
-def _reap(channel: socket.socket) -> None:
-    """Report every process that has ended, orphans of environments too."""
+def _reap(channel: socket.socket, environments: set[int]) -> None:
+    """Report each environment that has ended, and end what it has left behind.
+
+    An environment adopts the orphans of its tree; when it ends itself, they become ours.
+    """
     while True:
         try:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
-            return
-        ended = {"pid": pid, "status": status, "peak": usage.ru_maxrss * 1024}
-        channel.send(json.dumps(ended).encode())
+            break
+        if pid in environments:
+            environments.remove(pid)
+            ended = {"pid": pid, "status": status, "peak": usage.ru_maxrss * 1024}
+            channel.send(json.dumps(ended).encode())
+    for orphan in _children() - environments:
+        os.kill(orphan, signal.SIGKILL)
+
+
+def _children() -> set[int]:
+    me = os.getpid()
+    with open(f"/proc/{me}/task/{me}/children", "rb") as file:
+        return {int(pid) for pid in file.read().split()}
 
 
 def _become(request: dict[str, Any]) -> None:
@@ -132,6 +149,7 @@ def _set_process_apart(request: dict[str, Any]) -> None:
     os.setsid()
     _prctl(PR_SET_NAME, ctypes.create_string_buffer(request["name"].encode()))
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != request["zygote"]:
         os._exit(1)  # the zygote died before the line above
     null = os.open(os.devnull, os.O_RDONLY)

@@ -26,6 +26,7 @@ local function begin(id, fn)
   if got[5] == 'running' then
     if redis.call('EXISTS', P .. 'worker:' .. got[6] .. ':alive') == 1 then return {} end
     redis.call('HDEL', P .. 'running:' .. got[6], id)
+    redis.call('HINCRBY', entry, 'lost', 1)
   end
   redis.call('HSET', entry, 'state', 'running', 'worker', worker, 'attempt', got[2] + 1)
   redis.call('ZREM', P .. 'queued:' .. fn, id)

@@ -2,8 +2,9 @@
 --
 -- ARGV: state they were found in ('delayed': retry due; 'running': worker dead; 'queued': message
 --       lost), milliseconds a queued one must have waited, then for each:
---       id, function, attempt, Celery message
--- Returns the number that was put back.
+--       id, function, attempt, Celery message, letter (JSON; '' while it may be tried again),
+--       reason in one line, reply to who waits
+-- Returns the number that was put back; those with a letter are given up instead.
 local P = 'bucketwheel:'
 local state, patience = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -16,6 +17,7 @@ local function still(id, fn, attempt)
   if state == 'running' then
     if redis.call('EXISTS', P .. 'worker:' .. got[3] .. ':alive') == 1 then return false end
     redis.call('HDEL', P .. 'running:' .. got[3], id)
+    redis.call('HINCRBY', P .. 'invocation:' .. id, 'lost', 1)
   elseif state == 'queued' then
     local since = redis.call('ZSCORE', P .. 'queued:' .. fn, id)
     return since and tonumber(since) <= now - patience
@@ -23,15 +25,35 @@ local function still(id, fn, attempt)
   return true
 end
 
-for at = 3, #ARGV, 4 do
+local function give_up(id, fn, letter, reason, reply)
+  redis.call('HSET', P .. 'dead', id, letter)
+  redis.call('ZADD', P .. 'dead:index', now, id)
+  redis.call('HINCRBY', P .. 'counters:' .. fn, 'dead', 1)
+  redis.call('HSET', P .. 'counters:' .. fn, 'last_error', reason)
+  redis.call('XADD', P .. 'logs:' .. fn, 'MAXLEN', '~', 2000, '*', 'text', reason)
+  if redis.call('HGET', P .. 'invocation:' .. id, 'reply') == '1' then
+    redis.call('RPUSH', P .. 'reply:' .. id, reply)
+    redis.call('EXPIRE', P .. 'reply:' .. id, 60)
+  end
+  redis.call('DEL', P .. 'invocation:' .. id)
+end
+
+local function put(id, fn, message)
+  redis.call('HSET', P .. 'invocation:' .. id, 'state', 'queued')
+  redis.call('ZADD', P .. 'queued:' .. fn, now, id)
+  redis.call('LPUSH', 'function.' .. fn, message)
+  put_back = put_back + 1
+end
+
+for at = 3, #ARGV, 7 do
   local id, fn, attempt, message = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local letter, reason, reply = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   local is_still = still(id, fn, attempt)
   if state == 'delayed' then redis.call('ZREM', P .. 'delayed', id) end
-  if is_still then
-    redis.call('HSET', P .. 'invocation:' .. id, 'state', 'queued')
-    redis.call('ZADD', P .. 'queued:' .. fn, now, id)
-    redis.call('LPUSH', 'function.' .. fn, message)
-    put_back = put_back + 1
+  if is_still and letter ~= '' then
+    give_up(id, fn, letter, reason, reply)
+  elseif is_still then
+    put(id, fn, message)
   end
 end
 return put_back

@@ -7,20 +7,14 @@ import uuid
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from redis import Redis
 
 from broker import keys
 from broker.ledger import Claim, Ledger
 from broker.message import delivered
 from broker.publication import NewInvocation, Publication, Publisher
-from broker.reaper import PATIENCE, Reaper
+from broker.reaper import PATIENCE, WORKERS_LOST, Reaper
 from broker.settings import BrokerSettings
-
-
-@pytest.fixture
-def settings(redis_url: str) -> BrokerSettings:
-    return BrokerSettings(redis_url=SecretStr(redis_url))
 
 
 @pytest.fixture
@@ -28,9 +22,9 @@ def reaper(redis: Redis) -> Reaper:
     return Reaper(redis)
 
 
-def _publish(redis: Redis, settings: BrokerSettings) -> str:
+def _publish(redis: Redis, broker: BrokerSettings) -> str:
     id = str(uuid.uuid4())
-    Publisher(redis, settings).publish(Publication([NewInvocation(id, "crop", b"{}", "x")]), b"")
+    Publisher(redis, broker).publish(Publication([NewInvocation(id, "crop", b"{}", "x")]), b"")
     return id
 
 
@@ -45,14 +39,14 @@ def _messages(redis: Redis) -> list[str]:
 
 
 def test_what_a_dead_worker_held_is_queued_again(
-    redis: Redis, settings: BrokerSettings, reaper: Reaper
+    redis: Redis, broker: BrokerSettings, reaper: Reaper
 ) -> None:
     """A worker is dead when its liveness key has expired; nothing else is asked."""
-    id = _publish(redis, settings)
+    id = _publish(redis, broker)
     redis.delete(keys.queue("crop"))
     redis.sadd(keys.WORKERS, "w1")
     redis.set(keys.worker_alive("w1"), "1")
-    Ledger(redis, "w1", settings).exchange([], [Claim(id, "crop")])
+    Ledger(redis, "w1", broker).exchange([], [Claim(id, "crop")])
 
     assert reaper.bury_workers() == 0
     redis.delete(keys.worker_alive("w1"))
@@ -62,11 +56,30 @@ def test_what_a_dead_worker_held_is_queued_again(
     assert not redis.sismember(keys.WORKERS, "w1")
 
 
+def test_what_its_workers_do_not_survive_is_given_up(
+    redis: Redis, broker: BrokerSettings, reaper: Reaper
+) -> None:
+    """An invocation that ends its worker each time must not keep everybody from working."""
+    id = _publish(redis, broker)
+    for n in range(WORKERS_LOST):
+        assert redis.hget(keys.invocation(id), "state") == b"queued"
+        worker = f"w{n}"
+        redis.sadd(keys.WORKERS, worker)
+        redis.set(keys.worker_alive(worker), "1")
+        Ledger(redis, worker, broker).exchange([], [Claim(id, "crop")])
+        redis.delete(keys.worker_alive(worker))
+        reaper.bury_workers()
+
+    assert not redis.exists(keys.invocation(id))
+    letter: Any = redis.hget(keys.DEAD, id)
+    assert b"Runtime.WorkerLost" in letter
+
+
 def test_a_lost_message_is_replaced_when_its_queue_is_empty(
-    redis: Redis, settings: BrokerSettings, reaper: Reaper
+    redis: Redis, broker: BrokerSettings, reaper: Reaper
 ) -> None:
     """Celery pops a message before it protects it: a kill in between loses it."""
-    id = _publish(redis, settings)
+    id = _publish(redis, broker)
     redis.delete(keys.queue("crop"))
 
     assert reaper.replace_lost_messages() == 0
@@ -76,12 +89,12 @@ def test_a_lost_message_is_replaced_when_its_queue_is_empty(
 
 
 def test_a_lost_message_is_replaced_while_younger_ones_wait(
-    redis: Redis, settings: BrokerSettings, reaper: Reaper
+    redis: Redis, broker: BrokerSettings, reaper: Reaper
 ) -> None:
     """A backlog that never empties must not hide the loss."""
-    lost = _publish(redis, settings)
+    lost = _publish(redis, broker)
     redis.delete(keys.queue("crop"))
-    waiting = _publish(redis, settings)
+    waiting = _publish(redis, broker)
     _age(redis, lost, 4 * PATIENCE)
     _age(redis, waiting, 2 * PATIENCE)
 
@@ -90,10 +103,10 @@ def test_a_lost_message_is_replaced_while_younger_ones_wait(
 
 
 def test_a_long_backlog_is_not_taken_for_lost(
-    redis: Redis, settings: BrokerSettings, reaper: Reaper
+    redis: Redis, broker: BrokerSettings, reaper: Reaper
 ) -> None:
     """Waiting long in a queue that moves slowly is no loss."""
-    ids = [_publish(redis, settings) for _ in range(5)]
+    ids = [_publish(redis, broker) for _ in range(5)]
     for id in ids:
         _age(redis, id, 100 * PATIENCE)
 
@@ -102,10 +115,10 @@ def test_a_long_backlog_is_not_taken_for_lost(
 
 
 def test_a_retry_is_queued_when_it_is_due_and_not_before(
-    redis: Redis, settings: BrokerSettings, reaper: Reaper
+    redis: Redis, broker: BrokerSettings, reaper: Reaper
 ) -> None:
     """Delays are ours: Celery's ETA would be delivered again and again on this broker."""
-    id = _publish(redis, settings)
+    id = _publish(redis, broker)
     redis.delete(keys.queue("crop"))
     redis.hset(keys.invocation(id), "state", "delayed")
     redis.zadd(keys.DELAYED, {id: time.time() * 1000 + 60_000})
