@@ -131,8 +131,7 @@ def function(
 
 _NAME: Final = r"[a-zA-Z0-9_-]{1,64}"
 _BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-#: What the pattern lets through and the store does not: among others, IP addresses.
-_NO_BUCKET: Final = r"\.\.|\.-|-\.|^xn--|-s3alias$|--ol-s3$|^[0-9.]+$|^minio$"
+_BUCKETS: Final = "3 to 63 lower-case letters, digits, '.' or '-'"
 _VARIABLE: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
 #: Bytes of all names and values together: AWS Lambda's quota.
 _ENVIRONMENT: Final = 4_096
@@ -143,7 +142,7 @@ def _trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, An
         if prefix or suffix or events:
             raise TypeError("@function: prefix, suffix and events need a bucket")
         return None
-    _check_bucket("bucket", bucket)
+    _match("bucket", bucket, _BUCKET, _BUCKETS)
     if not isinstance(prefix, str):
         raise TypeError(f"@function: prefix must be a str, not {prefix!r}")
     return {
@@ -154,18 +153,12 @@ def _trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, An
     }
 
 
-def _check_bucket(what: str, name: Any) -> None:
-    allowed = "a bucket's name: 3 to 63 lower-case letters, digits, single '.' or '-'"
-    _match(what, name, _BUCKET, allowed)
-    if re.search(_NO_BUCKET, name):
-        raise ValueError(f"@function: {what} must be {allowed}, not {name!r}")
-
-
 def _writes(patterns: Any) -> tuple[str, ...]:
     """A bucket, and behind a `/` what keys must begin with; a bucket alone is all of it."""
     found = _texts("writes", patterns)
     for pattern in found:
-        _check_bucket("what comes before the first '/' in writes", pattern.partition("/")[0])
+        bucket = pattern.partition("/")[0]
+        _match("what comes before the first '/' in writes", bucket, _BUCKET, _BUCKETS)
     return found
 
 

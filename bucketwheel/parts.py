@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from typing import Final
 
 from broker.intake import Intake
@@ -63,9 +64,13 @@ def _assert_store(store: FunctionStore, storage: StorageSettings) -> bool:
 
 def run_worker() -> None:
     """Run functions until SIGTERM or SIGINT, then drain."""
+    from celery.exceptions import SecurityWarning
+
     from workers.celery_app import Worker
     from workers.settings import WorkerSettings
 
+    # Celery's warning about root is about pickled messages, which this worker does not accept.
+    warnings.simplefilter("ignore", SecurityWarning)
     Worker(WorkerSettings.read(), BrokerSettings.read(), StorageSettings.read()).start()
 
 

@@ -11,15 +11,15 @@ Up to step 4 nothing that serves has changed, so a failed deployment leaves the 
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -42,6 +42,10 @@ from workers.packages import Packages
 log = logging.getLogger("bucketwheel.deployment")
 
 MANIFEST: Final = "bucketwheel.json"
+#: Bytes, unpacked: a few names and variables. A bomb must not be read into memory.
+LARGEST_MANIFEST: Final = 1024 * 1024
+#: What reading a damaged zip file raises.
+_DAMAGED: Final = (BadZipFile, zlib.error, EOFError, OSError, LookupError, RuntimeError, ValueError)
 #: The trial has what a large package needs to be imported.
 TRIAL_TIMEOUT: Final = 60
 TRIAL_MEMORY: Final = 1024
@@ -86,7 +90,10 @@ class Deployer:
         Returns a fault when something of the platform failed, so that it is tried again; a bad
         package is told and done with.
         """
-        key, sequencer = _upload(invocation.event)
+        try:
+            key, sequencer = _upload(invocation.event)
+        except (ValueError, TypeError, LookupError) as error:
+            return FunctionFault("Deployment.NoUpload", f"the event tells of no upload: {error!r}")
         deployment = Path(key).stem
         self._tell(deployment, DeploymentStep(state="received", message=f"received {key}"))
         try:
@@ -111,15 +118,7 @@ class Deployer:
 
     def _declared(self, manifest: Manifest, sha256: str) -> list[dict[str, Any]]:
         """What the package declares, as its own code tells it in an environment."""
-        trial = FunctionConfiguration(
-            name="deployment",
-            handler="bucketwheel.declaration.describe",
-            memory=TRIAL_MEMORY,
-            timeout=TRIAL_TIMEOUT,
-            environment=manifest.environment,
-            code_sha256=sha256,
-            deployed_at=datetime.now(UTC),
-        )
+        trial = _trial_configuration(manifest, sha256)
         outcome = self._trial(trial, orjson.dumps({"modules": manifest.modules}))
         if outcome.fault is not None:
             raise DeploymentFailed(outcome.fault)
@@ -156,7 +155,7 @@ class Deployer:
         fault = error.fault if isinstance(error, DeploymentFailed) else None
         fault = fault or FunctionFault("Runtime.InvalidPackage", str(error))
         log.warning("deployment %s failed: %s: %s", deployment, fault.type, fault.message)
-        self._tell_of_failure(deployment, fault)
+        self._steps.refuse(deployment, _reason(fault))
 
     def _interrupted(self, deployment: str, failures: int, error: Exception) -> FunctionFault:
         """The platform failed, not the package."""
@@ -167,16 +166,16 @@ class Deployer:
             message = f"interrupted, and tried again in {failures + 1} min: {error}"
             self._tell(deployment, DeploymentStep(state="received", message=message))
         else:
-            self._tell_of_failure(deployment, fault)
+            step = DeploymentStep(state="failed", message=str(error), fault=_reason(fault))
+            self._tell(deployment, step)
         return fault
-
-    def _tell_of_failure(self, deployment: str, fault: FunctionFault) -> None:
-        reason = Reason(type=fault.type, message=fault.message, trace=fault.trace)
-        step = DeploymentStep(state="failed", message=fault.message, fault=reason)
-        self._tell(deployment, step)
 
     def _tell(self, deployment: str, step: DeploymentStep) -> None:
         self._steps.tell(deployment, step)
+
+
+def _reason(fault: FunctionFault) -> Reason:
+    return Reason(type=fault.type, message=fault.message, trace=fault.trace)
 
 
 def read_manifest(package: Path) -> Manifest:
@@ -186,18 +185,46 @@ def read_manifest(package: Path) -> Manifest:
         PackageError: it is no zip file, or has no manifest of the known shape.
     """
     try:
-        with ZipFile(package) as archive:
-            return Manifest.model_validate_json(archive.read(MANIFEST))
-    except (BadZipFile, KeyError, ValidationError, json.JSONDecodeError) as error:
-        raise PackageError(
-            f"the upload is not a package made by `bucketwheel deploy`: {error}"
-        ) from None
+        return Manifest.model_validate_json(_manifest(package))
+    except ValidationError as error:
+        reason = f"{MANIFEST}: {_in_words(error)}"
+    except _DAMAGED as error:
+        reason = str(error.args[0] if error.args else error)
+    raise PackageError(f"the upload is not a package made by `bucketwheel deploy`: {reason}")
+
+
+def _manifest(package: Path) -> bytes:
+    """The manifest's content, a little more of it than is allowed at most."""
+    with ZipFile(package) as archive:
+        entry = archive.getinfo(MANIFEST)
+        if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise PackageError(f"{MANIFEST} is compressed by no common method")
+        with archive.open(entry) as file:
+            content = file.read(LARGEST_MANIFEST + 1)
+    if len(content) > LARGEST_MANIFEST:
+        raise PackageError(f"{MANIFEST} is too large: at most {LARGEST_MANIFEST:,} bytes")
+    return content
 
 
 def _upload(event: bytes) -> tuple[str, str]:
     """Key and sequencer of the upload that an event tells of."""
     record = orjson.loads(event)["Records"][0]["s3"]["object"]
     return unquote_plus(record["key"]), str(record.get("sequencer", ""))
+
+
+def _trial_configuration(manifest: Manifest, sha256: str) -> FunctionConfiguration:
+    try:
+        return FunctionConfiguration(
+            name="deployment",
+            handler="bucketwheel.declaration.describe",
+            memory=TRIAL_MEMORY,
+            timeout=TRIAL_TIMEOUT,
+            environment=manifest.environment,
+            code_sha256=sha256,
+            deployed_at=datetime.now(UTC),
+        )
+    except ValidationError as error:
+        raise DeploymentFailed(_invalid(_in_words(error))) from None
 
 
 def _configurations(
@@ -220,10 +247,8 @@ def _configuration(
         }
         return FunctionConfiguration.model_validate(values)
     except ValidationError as error:
-        lines = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        message = f"function {declared.get('name')!r}: " + "; ".join(lines)
-        fault = FunctionFault("InvalidParameterValueException", message)
-        raise DeploymentFailed(fault) from None
+        message = f"function {declared.get('name')!r}: {_in_words(error)}"
+        raise DeploymentFailed(_invalid(message)) from None
 
 
 def _trigger(declared: dict[str, Any]) -> dict[str, Any]:
@@ -236,6 +261,14 @@ def _trigger(declared: dict[str, Any]) -> dict[str, Any]:
     if declared.get("events"):
         trigger["events"] = declared["events"]
     return trigger
+
+
+def _invalid(message: str) -> FunctionFault:
+    return FunctionFault("InvalidParameterValueException", message)
+
+
+def _in_words(error: ValidationError) -> str:
+    return "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors())
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -129,6 +129,10 @@ class Environment:
             await self._dead.wait()
         self._release()
 
+    def is_spare(self) -> None:
+        """Nobody has waited for its start, so that its first invocation is no cold start."""
+        self._init_ms = None
+
     # -- what the runtime tells (runtime_api.Runtime) -------------------------------------------
 
     def on_next(self, connection: Connection) -> None:

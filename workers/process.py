@@ -63,7 +63,8 @@ def kill_tree(pid: int, mark: str) -> None:
 
 def _belonging(pid: int, mark: str) -> set[int]:
     """Descendants; members of the session, which survive their parents; and what left both."""
-    assert pid > 0  # session 0 is the kernel's, and in a container that of processes outside
+    if pid <= 0:  # session 0 is the kernel's, and in a container that of processes outside
+        raise ValueError(f"{pid} is no process id")
     found = {pid, *descendants(pid)} if _exists(pid) else set()
     for entry in os.listdir(_PROC):
         if entry.isdigit() and int(entry) not in found:

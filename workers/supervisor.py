@@ -166,7 +166,7 @@ class Supervisor:
 
     def on_idle(self, environment: Environment) -> None:
         """An environment asks for its next invocation."""
-        self._initialised(environment)
+        is_new = self._initialised(environment)
         fleet = self._fleet(environment.spec.configuration.name)
         if self._stopping or not fleet.is_current(environment):
             self._end(environment)
@@ -176,6 +176,8 @@ class Supervisor:
         else:
             fleet.idle.append(environment)
             self._serve(fleet)
+            if is_new and environment in fleet.idle:
+                environment.is_spare()
 
     def on_outcome(self, environment: Environment, outcome: Outcome) -> None:
         """An invocation has ended."""

@@ -39,6 +39,8 @@ def at(moment: datetime) -> str:
 
 
 def trigger(bucket: str, prefix: str, suffixes: Iterable[str]) -> str:
-    """A trigger in a few letters: `photos/in/*.jpg`."""
-    ends = list(suffixes) or [""]
-    return ", ".join(f"{bucket}/{prefix}*{end}" for end in ends)
+    """A trigger in a few letters: `photos/in/*.jpg`; of many suffixes, the first."""
+    first, *others = list(suffixes) or [""]
+    shown = "".join(f", *{each}" for each in others[:2])
+    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+    return f"{bucket}/{prefix}*{first}{shown}{more}"
