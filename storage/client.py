@@ -25,7 +25,7 @@ def connect(settings: StorageSettings) -> Minio:
         settings.s3_secret_key.get_secret_value(),
         secure=secure,
         region=settings.s3_region,
-        http_client=_http(),
+        http_client=http(),
     )
 
 
@@ -38,7 +38,22 @@ def administration(settings: StorageSettings) -> MinioAdmin:
         credentials=StaticProvider(settings.s3_access_key, secret),
         region=settings.s3_region,
         secure=secure,
-        http_client=_http(),
+        http_client=http(),
+    )
+
+
+def http() -> urllib3.PoolManager:
+    """Connections whose calls end when the store is silent."""
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=3.0, read=60.0),
+        maxsize=8,
+        # A store that is starting asks for a minute's wait (Retry-After), and is there in a second.
+        retries=urllib3.Retry(
+            total=3,
+            backoff_factor=0.2,
+            status_forcelist=[500, 502, 503, 504],
+            respect_retry_after_header=False,
+        ),
     )
 
 
@@ -51,7 +66,8 @@ def asking(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MinioException, MinioAdminException, HTTPError, OSError) as error:
+    except (MinioException, MinioAdminException, HTTPError, OSError, ValueError) as error:
+        # ValueError: the client's word for a refused session, or a name it does not let through.
         reason = getattr(error, "message", None) or str(error)
         raise StoreUnavailable(f"{what}: the object store said: {reason}") from error
 
@@ -59,17 +75,3 @@ def asking(what: str) -> Iterator[None]:
 def _address(settings: StorageSettings) -> tuple[str, bool]:
     parts = urlsplit(str(settings.s3_endpoint))
     return parts.netloc, parts.scheme == "https"
-
-
-def _http() -> urllib3.PoolManager:
-    return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=3.0, read=60.0),
-        maxsize=8,
-        # A store that is starting asks for a minute's wait (Retry-After), and is there in a second.
-        retries=urllib3.Retry(
-            total=3,
-            backoff_factor=0.2,
-            status_forcelist=[500, 502, 503, 504],
-            respect_retry_after_header=False,
-        ),
-    )

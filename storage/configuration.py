@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 EventName = Literal[
     "ObjectCreated:Put",
@@ -24,8 +25,40 @@ WRITING_EVENTS: tuple[EventName, ...] = (
     "ObjectCreated:CompleteMultipartUpload",
 )
 
+#: Bytes of all names and values together: AWS Lambda's quota.
+ENVIRONMENT: Final = 4_096
+
+_BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+#: What the pattern lets through and the store does not: among others, IP addresses.
+_NO_BUCKET: Final = r"\.\.|\.-|-\.|^xn--|-s3alias$|--ol-s3$|^[0-9.]+$|^minio$"
+
+
+def _bucket(name: str) -> str:
+    if not re.fullmatch(_BUCKET, name) or re.search(_NO_BUCKET, name):
+        raise ValueError(
+            f"{name!r} is no bucket's name: 3 to 63 lower-case letters, digits, single '.' or '-'"
+        )
+    return name
+
+
+def _write_pattern(pattern: str) -> str:
+    """A bucket alone is all of it, and never the start of another bucket's name."""
+    bucket, _, prefix = pattern.partition("/")
+    return f"{_bucket(bucket)}/{prefix}"
+
+
+def _within_quota(variables: dict[str, str]) -> dict[str, str]:
+    size = sum(len(name.encode()) + len(text.encode()) for name, text in variables.items())
+    if size > ENVIRONMENT:
+        raise ValueError(f"environment variables have {size:,} bytes; at most {ENVIRONMENT:,}")
+    return variables
+
+
 FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+BucketName = Annotated[str, AfterValidator(_bucket)]
+WritePattern = Annotated[str, AfterValidator(_write_pattern)]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+VariableText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 
 
 class _Frozen(BaseModel):
@@ -36,7 +69,7 @@ class Trigger(_Frozen):
     """Bucket, event names, key prefix and suffixes (any of them; none means every key)."""
 
     bucket: BucketName
-    events: tuple[EventName, ...] = WRITING_EVENTS
+    events: tuple[EventName, ...] = Field(default=WRITING_EVENTS, min_length=1)
     prefix: str = ""
     suffixes: tuple[str, ...] = ()
 
@@ -52,15 +85,15 @@ class FunctionConfiguration(_Frozen):
     memory: int = Field(default=128, ge=128, le=10_240)
     #: Seconds.
     timeout: int = Field(default=3, ge=1, le=900)
-    environment: dict[str, str] = {}
+    environment: Annotated[dict[VariableName, VariableText], AfterValidator(_within_quota)] = {}
     triggers: tuple[Trigger, ...] = ()
     #: `bucket/prefix` patterns the role may write to; None: anywhere in the triggering buckets.
-    writes: tuple[str, ...] | None = None
+    writes: tuple[WritePattern, ...] | None = None
     maximum_retry_attempts: int = Field(default=2, ge=0, le=2)
     #: SHA-256 of the code package, hexadecimal; it is also the package's name in the store.
     code_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     #: Sequencer of the upload this version came from: uploads take effect in their order.
-    upload: str = ""
+    upload: str = Field(default="", pattern=r"^[0-9A-Fa-f]*$")
     deployed_at: datetime
 
 

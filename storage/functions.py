@@ -26,26 +26,36 @@ from storage.errors import FunctionNotFound, PackageError, StorageError
 from storage.settings import StorageSettings
 
 _FUNCTIONS: Final = "functions/"
-_CHUNK: Final = 1024 * 1024
+#: AWS Lambda's quota for a zipped package, bytes.
+LARGEST_UPLOAD: Final = 50 * 1024 * 1024
 
 
 class FunctionStore:
     """What is deployed; the truth about it, also when Redis has lost its data."""
 
-    def __init__(self, settings: StorageSettings) -> None:
+    def __init__(self, settings: StorageSettings, largest_upload: int = LARGEST_UPLOAD) -> None:
         self._bucket = settings.system_bucket
+        self._largest_upload = largest_upload
         self._client: Minio = connect(settings)
 
     def prepare(self) -> None:
         """Make the system bucket, versioned; doing it again changes nothing."""
         with asking(f"making the bucket {self._bucket}"):
             if not self._client.bucket_exists(self._bucket):
-                self._client.make_bucket(self._bucket)
+                self._make_bucket()
             self._client.set_bucket_versioning(self._bucket, VersioningConfig(ENABLED))
 
     def fetch_upload(self, key: str, to: Path) -> None:
-        """Fetch what was uploaded for deployment."""
+        """Fetch what was uploaded for deployment.
+
+        Raises:
+            PackageError: it is too large to be fetched at all.
+        """
         with asking(f"fetching {key}"):
+            size = self._client.stat_object(self._bucket, key).size or 0
+            if size > self._largest_upload:
+                most = self._largest_upload
+                raise PackageError(f"the upload has {size:,} bytes; at most {most:,}")
             self._client.fget_object(self._bucket, key, str(to))
 
     def put_package(self, package: Path) -> str:
@@ -69,15 +79,15 @@ class FunctionStore:
     def save(self, configuration: FunctionConfiguration) -> FunctionConfiguration:
         """Keep a configuration as the function's next version; returns it with its number.
 
-        Uploads take effect in their order: what comes from an older upload than the version in
-        force is not kept, and the version in force is returned.
+        Uploads take effect once, and in their order: what comes from the same or an older upload
+        than the version in force is not kept, and the version in force is returned.
         """
         try:
             current = self.load(configuration.name)
         except FunctionNotFound:
-            version = 1
+            version = self._last_version(configuration.name) + 1
         else:
-            if _order(configuration.upload) < _order(current.upload):
+            if not _is_newer(configuration.upload, current.upload):
                 return current
             version = current.version + 1
         saved = configuration.model_copy(update={"version": version})
@@ -121,8 +131,29 @@ class FunctionStore:
         with asking(f"removing function {name}"):
             self._client.remove_object(self._bucket, _key(name))
 
-    def _read(self, key: str) -> FunctionConfiguration:
-        response = self._client.get_object(self._bucket, key)
+    def _make_bucket(self) -> None:
+        """Make it; another process of ours may be the first to."""
+        try:
+            self._client.make_bucket(self._bucket)
+        except S3Error as error:
+            if error.code != "BucketAlreadyOwnedByYou":
+                raise
+
+    def _last_version(self, name: str) -> int:
+        """The last version of a function that was removed; 0 if there was none.
+
+        Its number must not come again: environments of that version may still be warm.
+        """
+        key = _key(name)
+        with asking(f"reading the versions of function {name}"):
+            listed = self._client.list_objects(self._bucket, prefix=key, include_version=True)
+            for each in listed:  # the newest first
+                if each.object_name == key and not each.is_delete_marker:
+                    return self._read(key, each.version_id).version
+        return 0
+
+    def _read(self, key: str, version_id: str | None = None) -> FunctionConfiguration:
+        response = self._client.get_object(self._bucket, key, version_id=version_id)
         try:
             return FunctionConfiguration.model_validate_json(response.read())
         except ValidationError as error:
@@ -142,13 +173,11 @@ def _code(sha256: str) -> str:
     return f"code/{sha256}.zip"
 
 
-def _order(sequencer: str) -> int:
-    return int(sequencer or "0", 16)
+def _is_newer(upload: str, than: str) -> bool:
+    """Whether one upload is newer than another; what comes from none is always new."""
+    return not upload or int(upload, 16) > int(than or "0", 16)
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from minio.credentials.providers import AssumeRoleProvider
 
-from storage.client import administration, asking
+from storage.client import administration, asking, http
 from storage.configuration import FunctionConfiguration
 from storage.settings import StorageSettings
 
@@ -51,11 +51,11 @@ class Roles:
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._sessions: dict[tuple[str, int], RoleCredentials] = {}
+        self._sessions: dict[str, RoleCredentials] = {}
 
     def grant(self, configuration: FunctionConfiguration) -> None:
         """Make the function's user, with exactly the rights its configuration asks for."""
-        statements = policy(configuration)
+        statements = policy(configuration, self._settings.system_bucket)
         self._put_user(_user(configuration.name), self._secret(configuration.name), statements)
 
     def grant_person(self, secret: str) -> None:
@@ -72,11 +72,11 @@ class Roles:
 
     def credentials(self, configuration: FunctionConfiguration) -> RoleCredentials:
         """A session of the function's user, with at least half of its time left."""
-        key = (configuration.name, configuration.version)
+        name = configuration.name
         with self._lock:
-            session = self._sessions.get(key)
+            session = self._sessions.get(name)
             if session is None or session.expires_at - datetime.now(UTC) < SESSION / 2:
-                session = self._sessions[key] = self._assume(configuration.name)
+                session = self._sessions[name] = self._assume(name)
             return session
 
     def _assume(self, name: str) -> RoleCredentials:
@@ -87,6 +87,7 @@ class Roles:
                 secret_key=self._secret(name),
                 duration_seconds=int(SESSION.total_seconds()),
                 region=self._settings.s3_region,
+                http_client=http(),
             )
             found = provider.retrieve()
         return RoleCredentials(
@@ -109,22 +110,25 @@ class Roles:
         return hmac.new(ours, f"role:{name}".encode(), hashlib.sha256).hexdigest()[:40]
 
 
-def policy(configuration: FunctionConfiguration) -> list[dict[str, Any]]:
-    """Read where it is triggered, write where it says; without a word, in the same buckets."""
+def policy(configuration: FunctionConfiguration, system_bucket: str) -> list[dict[str, Any]]:
+    """Read where it is triggered, write where it says; without a word, in the same buckets.
+
+    Never anything in the system bucket: other functions' code and variables lie there.
+    """
     buckets = sorted({trigger.bucket for trigger in configuration.triggers})
     writes = configuration.writes
     if writes is None:
         writes = tuple(f"{bucket}/" for bucket in buckets)
-    write_buckets = {pattern.split("/", 1)[0] for pattern in writes}
-    statements = []
+    system = f"arn:aws:s3:::{system_bucket}"
+    statements = [{"Effect": "Deny", "Action": ["s3:*"], "Resource": [system, f"{system}/*"]}]
     if buckets:
         statements.append(_allow(_READ, [f"arn:aws:s3:::{bucket}/*" for bucket in buckets]))
     if writes:
         statements.append(_allow(_WRITE, [f"arn:aws:s3:::{pattern}*" for pattern in writes]))
-    seen = sorted(write_buckets | set(buckets))
+    seen = sorted({pattern.split("/", 1)[0] for pattern in writes}.union(buckets))
     if seen:
         statements.append(_allow(_BUCKET, [f"arn:aws:s3:::{bucket}" for bucket in seen]))
-    return statements or [_allow(["s3:GetBucketLocation"], ["arn:aws:s3:::none"])]
+    return statements
 
 
 def _allow(actions: list[str], resources: list[str]) -> dict[str, Any]:
@@ -132,4 +136,5 @@ def _allow(actions: list[str], resources: list[str]) -> dict[str, Any]:
 
 
 def _user(name: str) -> str:
-    return f"bucketwheel-{name}"
+    """Never `PERSON`, whatever the function's name."""
+    return f"bucketwheel-function-{name}"

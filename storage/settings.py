@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import AnyHttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.configuration import BucketName
 from storage.errors import SettingsError
 
 PREFIX = "BUCKETWHEEL_"
@@ -45,4 +46,4 @@ class StorageSettings(Settings):
     s3_secret_key: SecretStr
     s3_region: str = "us-east-1"
     #: Bucket of the platform itself: uploads of code, packages, configurations.
-    system_bucket: str = "bucketwheel"
+    system_bucket: BucketName = "bucketwheel"
