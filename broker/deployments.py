@@ -13,6 +13,8 @@ from broker import keys
 
 #: Seconds for which the steps can be read.
 KEPT: Final = 3_600
+#: Deployments whose ends are logged.
+ENTRIES: Final = 2_000
 
 State = Literal["received", "validating", "active", "failed"]
 
@@ -39,6 +41,10 @@ class DeploymentStep(BaseModel):
     functions: tuple[tuple[str, int], ...] = ()
 
 
+def _in_words(step: DeploymentStep) -> str:
+    return f"{step.fault.type}: {step.fault.message}" if step.fault else step.message
+
+
 class Deployments:
     """Tells and follows the steps of deployments."""
 
@@ -46,11 +52,24 @@ class Deployments:
         self._redis = redis
 
     def tell(self, deployment: str, step: DeploymentStep) -> None:
-        """Append a step."""
+        """Append a step; the last is also logged, for whoever does not follow."""
         pipeline = self._redis.pipeline()
         pipeline.xadd(keys.deployment(deployment), {"step": step.model_dump_json()}, maxlen=100)
         pipeline.expire(keys.deployment(deployment), KEPT)
+        if step.state in ("active", "failed"):
+            text: Any = {"text": f"deployment {deployment} {step.state}: {_in_words(step)}"}
+            pipeline.xadd(keys.logs(keys.DEPLOY), text, maxlen=ENTRIES)
         pipeline.execute()
+
+    def refuse(self, deployment: str, reason: Reason) -> None:
+        """Tell that a package is bad, and count it: `bucketwheel status` shows it."""
+        counters = keys.counters(keys.DEPLOY)
+        step = DeploymentStep(state="failed", message=reason.message, fault=reason)
+        pipeline = self._redis.pipeline()
+        pipeline.hincrby(counters, "failed", 1)
+        pipeline.hset(counters, "last_error", f"deployment {deployment}: {_in_words(step)}"[:500])
+        pipeline.execute()
+        self.tell(deployment, step)
 
     def follow(self, deployment: str, timeout: float) -> Iterator[DeploymentStep]:
         """Each step as it comes, until the last one or until `timeout` seconds without any."""

@@ -26,6 +26,7 @@
 |                               |        | last_error                                  |                     |
 | `logs:<function>`             | stream | what its invocations logged, capped         | worker, intake      |
 | `deployment:<id>`             | stream | steps of one deployment; expires            | worker              |
+| `deploying`                   | string | held by the one that registers functions    | worker              |
 
 Celery adds its own: the list `function.<name>` (one queue per function), `unacked`,
 `unacked_index`, `unacked_mutex` and `_kombu.binding.*`.
@@ -42,6 +43,7 @@ INTAKES = PREFIX + "intakes"
 FUNCTIONS = PREFIX + "functions"
 GENERATION = PREFIX + "functions:generation"
 QUEUES = PREFIX + "queues"
+DEPLOYING = PREFIX + "deploying"
 DELAYED = PREFIX + "delayed"
 WORKERS = PREFIX + "workers"
 DEAD = PREFIX + "dead"

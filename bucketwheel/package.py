@@ -146,14 +146,15 @@ def _folder(source: Path, leave_out: frozenset[Path]) -> _Content:
 
 
 def _modules(files: dict[str, Path]) -> Iterator[str]:
-    """Modules and packages at the top that import `bucketwheel`."""
+    """Modules and packages at the top that declare functions."""
     for name, path in files.items():
         module, _, rest = name.removesuffix(".py").partition("/")
-        if name.endswith(".py") and rest in ("", "__init__") and _imports_us(path):
+        if name.endswith(".py") and rest in ("", "__init__") and _declares(path):
             yield module
 
 
-def _imports_us(path: Path) -> bool:
+def _declares(path: Path) -> bool:
+    """Whether it takes the decorator: a script that only calls functions must not be imported."""
     content = path.read_bytes()
     if b"bucketwheel" not in content:
         return False
@@ -161,15 +162,15 @@ def _imports_us(path: Path) -> bool:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):
         return True  # deployment will say where and why
-    return any(_names_us(node) for node in ast.walk(tree))
+    return any(_names_decorator(node) for node in ast.walk(tree))
 
 
-def _names_us(node: ast.AST) -> bool:
-    if isinstance(node, ast.Import):
-        return any(each.name.split(".")[0] == "bucketwheel" for each in node.names)
+def _names_decorator(node: ast.AST) -> bool:
+    """`from bucketwheel import function`, or `bucketwheel.function`, under whatever name."""
     if isinstance(node, ast.ImportFrom):
-        return node.level == 0 and (node.module or "").split(".")[0] == "bucketwheel"
-    return False
+        ours = node.level == 0 and (node.module or "").split(".")[0] == "bucketwheel"
+        return ours and any(each.name in ("function", "*") for each in node.names)
+    return isinstance(node, ast.Attribute) and node.attr == "function"
 
 
 def _check_module(name: str, source: Path) -> None:

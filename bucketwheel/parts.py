@@ -15,6 +15,7 @@ from bucketwheel.settings import LOOPBACK, UpSettings
 from storage.configuration import uploads
 from storage.errors import StorageError
 from storage.functions import FunctionStore
+from storage.roles import Roles
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
 
@@ -44,7 +45,7 @@ def run_intake() -> None:
 
 
 def _assert_store(store: FunctionStore, storage: StorageSettings) -> bool:
-    """Make the system bucket and the rules of all buckets; whether that worked.
+    """Make the system bucket, and the roles and rules of all functions; whether that worked.
 
     A deployment may change functions meanwhile: whoever reads functions after the change wins, so
     they are read again until they stay.
@@ -56,6 +57,9 @@ def _assert_store(store: FunctionStore, storage: StorageSettings) -> bool:
         while known != (known := store.all()):
             triggers = [trigger for each in known.values() for trigger in each.triggers]
             rules.ensure([*triggers, uploads(storage.system_bucket)])
+        roles = Roles(storage)
+        for each in known.values():
+            roles.grant(each)
     except StorageError as error:
         log.warning("the object store is not ready, trying again in 1 s: %s", error)
         return False

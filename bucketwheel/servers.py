@@ -21,9 +21,8 @@ from bucketwheel.child import ChildSpec
 from bucketwheel.credentials import Credentials, write_private
 from bucketwheel.errors import StartError
 from bucketwheel.settings import LOOPBACK, UpSettings
-from storage.client import connect
 from storage.errors import BucketwheelError
-from storage.rules import TARGET
+from storage.rules import TARGET, BucketRules
 from storage.settings import StorageSettings
 
 #: Seconds that a server gets to end by itself.
@@ -103,16 +102,17 @@ def redis_healthy(url: str) -> Healthy:
 
 
 def store_healthy(settings: StorageSettings) -> Healthy:
-    """Whether this object store answers, and knows us."""
+    """Whether this object store answers, knows us, and has its event target.
+
+    MinIO says that it is ready before the target is there: what is uploaded then is not told.
+    """
     endpoint = str(settings.s3_endpoint).rstrip("/")
 
     def healthy() -> bool:
         try:
             with urlopen(f"{endpoint}/minio/health/ready", timeout=2):  # noqa: S310 (a setting)
-                connect(settings).list_buckets()
+                BucketRules(settings).target()
         except (BucketwheelError, OSError):
-            return False
-        except Exception:  # the client's own: not ready, or not ours
             return False
         return True
 

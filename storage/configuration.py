@@ -79,7 +79,6 @@ class FunctionConfiguration(_Frozen):
 
     name: FunctionName
     version: int = Field(default=1, ge=1)
-    runtime: str = "python3"
     handler: str = Field(pattern=r"^[^\s]{1,128}$")
     #: Megabytes.
     memory: int = Field(default=128, ge=128, le=10_240)

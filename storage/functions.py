@@ -15,17 +15,30 @@ from pathlib import Path
 from typing import Final
 
 from minio import Minio
-from minio.commonconfig import ENABLED
+from minio.commonconfig import ENABLED, Filter
 from minio.error import S3Error
+from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
 from minio.versioningconfig import VersioningConfig
 from pydantic import ValidationError
 
 from storage.client import asking, connect
-from storage.configuration import FunctionConfiguration
+from storage.configuration import UPLOADS, FunctionConfiguration
 from storage.errors import FunctionNotFound, PackageError, StorageError
 from storage.settings import StorageSettings
 
 _FUNCTIONS: Final = "functions/"
+#: An upload that was deployed is kept as a package; what is left of it goes after a week.
+_EXPIRY: Final = LifecycleConfig(
+    [
+        Rule(
+            ENABLED,
+            rule_filter=Filter(prefix=UPLOADS),
+            rule_id="bucketwheel-uploads",
+            expiration=Expiration(days=7),
+            noncurrent_version_expiration=NoncurrentVersionExpiration(noncurrent_days=1),
+        )
+    ]
+)
 #: AWS Lambda's quota for a zipped package, bytes.
 LARGEST_UPLOAD: Final = 50 * 1024 * 1024
 
@@ -44,6 +57,7 @@ class FunctionStore:
             if not self._client.bucket_exists(self._bucket):
                 self._make_bucket()
             self._client.set_bucket_versioning(self._bucket, VersioningConfig(ENABLED))
+            self._client.set_bucket_lifecycle(self._bucket, _EXPIRY)
 
     def fetch_upload(self, key: str, to: Path) -> None:
         """Fetch what was uploaded for deployment.

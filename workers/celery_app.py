@@ -85,12 +85,13 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._functions: Mapping[str, FunctionConfiguration] = {}
+        self._known = False
         self._consumer: FunctionConsumer | None = None
         store, roles = FunctionStore(storage), Roles(storage)
-        packages = Packages(settings.data / "packages", store.fetch_package)
-        preparation = Preparation(settings.data, storage, packages, roles)
+        self._packages = Packages(settings.data / "packages", store.fetch_package)
+        preparation = Preparation(settings.data, storage, self._packages, roles)
         redis = connect(broker)
-        self.deployer = Deployer(redis, storage, store, roles, packages)
+        self.deployer = Deployer(redis, storage, store, roles, self._packages)
         # A restarted worker is another one: what its predecessor held must count as lost.
         id = f"{settings.worker_name}:{secrets.token_hex(4)}"
         self.supervisor = Supervisor(
@@ -145,7 +146,9 @@ class Worker:
 
     def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Called by the watch's thread."""
-        self._functions = functions
+        if not self._known:
+            self._packages.keep_only({each.code_sha256 for each in functions.values()})
+        self._functions, self._known = functions, True
         self.supervisor.use(functions)
         if self._consumer is not None and self._consumer.hub is not None:
             self._consumer.hub.call_soon(self._consumer.use, functions)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from celery import Task, bootsteps
 from celery.worker.consumer import Consumer
@@ -15,6 +16,10 @@ from storage.configuration import FunctionConfiguration
 from workers.errors import WorkerError
 
 log = logging.getLogger("bucketwheel.consumer")
+
+#: Seconds for which task events gather on a busy worker; on an idle one its next round, at most a
+#: second later, has them published.
+EVENTS_INTERVAL: Final = 0.1
 
 
 class FunctionTask(Task):
@@ -32,11 +37,20 @@ class FunctionTask(Task):
 class FunctionConsumer(Consumer):
     """Celery's consumer, which also follows functions as they come and go."""
 
+    _flushed = 0.0
+
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, trying each second: Celery's own pause grows to 30 s."""
         return conn.ensure_connection(
             self._tell_of_retry, None, interval_start=0.2, interval_step=0.2, interval_max=1.0
         )
+
+    def _flush_events(self) -> None:
+        """Publish task events several at a time: Celery would after each round of its loop."""
+        now = time.monotonic()
+        if now - self._flushed >= EVENTS_INTERVAL:
+            self._flushed = now
+            super()._flush_events()
 
     def use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Consume the queues of exactly these functions. Hub's thread only."""
@@ -47,6 +61,20 @@ class FunctionConsumer(Consumer):
                 self.add_task_queue(queue, exchange="", routing_key=queue)
         for queue in set(self.app.amqp.queues.consume_from) - set(wanted):
             self.cancel_task_queue(queue)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's handler of messages, which no message can take the worker down with."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                handle(message)
+            except self.connection_errors:
+                raise
+            except Exception as error:
+                self._bury(message, f"a message cannot be used: {error!r}")
+
+        return on_task_received
 
     def on_unknown_task(self, body: Any, message: Any, exc: Any) -> None:
         """Keep a message for a function that is not deployed."""

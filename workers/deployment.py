@@ -26,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
 from broker.functions import DeployedFunctions
 from broker.invocation import FunctionFault, Invocation, Outcome
@@ -49,6 +50,8 @@ _DAMAGED: Final = (BadZipFile, zlib.error, EOFError, OSError, LookupError, Runti
 #: The trial has what a large package needs to be imported.
 TRIAL_TIMEOUT: Final = 60
 TRIAL_MEMORY: Final = 1024
+#: Seconds after which a registration counts as dead, and its lock as free.
+LOCKED: Final = 60.0
 
 Try = Callable[[FunctionConfiguration, bytes], Outcome]
 
@@ -71,6 +74,7 @@ class Deployer:
         roles: Roles,
         packages: Packages,
     ) -> None:
+        self._redis = redis
         self._deployed = DeployedFunctions(redis)
         self._storage = storage
         self._store = store
@@ -132,7 +136,14 @@ class Deployer:
         return declared
 
     def _register(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
-        """Roles and rules first: a function that is saved can run."""
+        """Roles and rules first: a function that is saved can run.
+
+        One worker at a time: to save a version is to read the one in force, and to write.
+        """
+        with self._redis.lock(keys.DEPLOYING, timeout=LOCKED, blocking_timeout=LOCKED):
+            return self._save(wanted)
+
+    def _save(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
         known = self._store.all()
         for configuration in wanted:
             self._roles.grant(configuration)

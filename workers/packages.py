@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -37,6 +38,8 @@ class Packages:
         self._folder = folder.absolute()
         self._fetch = fetch
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        #: What earlier workers left, and nobody has asked for yet.
+        self._left = set(os.listdir(self._folder)) if self._folder.is_dir() else set()
 
     def path(self, sha256: str) -> Path:
         """The folder with the package's files.
@@ -46,6 +49,7 @@ class Packages:
         """
         unpacked = self._folder / sha256
         with self._locks[sha256]:
+            self._left.discard(sha256)
             if not unpacked.exists():
                 self._unpack(sha256, unpacked)
         return unpacked
@@ -60,6 +64,12 @@ class Packages:
             unpack(archive, files)
             files.chmod(0o755)
             os.rename(files, to)
+
+    def keep_only(self, used: Iterable[str]) -> None:
+        """Of what earlier workers left, remove all but these packages."""
+        for name in self._left.difference(used):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+        self._left.clear()
 
 
 def unpack(archive: Path, to: Path) -> None:

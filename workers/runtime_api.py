@@ -7,15 +7,20 @@ connections, send bodies in chunks with trailers, and wait for its next invocati
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final, Protocol
 
 import httptools
 
 from broker.invocation import MAX_SYNC_PAYLOAD
 
+log = logging.getLogger("bucketwheel.environment")
+
 _BASE: Final = "/2018-06-01/runtime/"
 #: AWS allows a response 6 MB and some: `6291556 bytes` is the number its message tells.
 MAX_RESPONSE: Final = MAX_SYNC_PAYLOAD + 100
+#: Bytes of a request's path and headers; what a runtime sends has a tenth of it.
+MAX_HEAD: Final = 65_536
 
 _STATUS: Final = {
     200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
@@ -61,7 +66,10 @@ class Connection(asyncio.Protocol):
         """Bytes have come; what is no HTTP ends the connection."""
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.close()
+        except Exception:
+            log.exception("a request to the Runtime API could not be answered")
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -75,15 +83,23 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._head = 0
         self._too_large = False
 
     def on_url(self, url: bytes) -> None:
         """Part of its path."""
+        self._bound(len(url))
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or after the body a trailer: a failure in mid-stream is told there."""
+        self._bound(len(name) + len(value))
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def _bound(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD:
+            raise httptools.HttpParserError(f"a request's head has over {MAX_HEAD:,} bytes")
 
     def on_body(self, body: bytes) -> None:
         """Part of its body, kept up to the quota."""
@@ -95,6 +111,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._parser.should_upgrade():
+            return self.close()  # to another protocol, which there is not
         method, path = self._parser.get_method(), self._url.decode("latin-1")
         if not path.startswith(_BASE):
             return self.send(404, b'{"errorType":"NotFound"}')

@@ -109,7 +109,9 @@ def _wrong_parts(message: dict[str, Any]) -> str:
 def _wrong_body(body: object, encoding: object) -> str:
     if not isinstance(body, str):
         return "a message's body is no text"
-    if encoding == "base64":
+    if encoding and encoding != "base64":
+        return "a message's body has an encoding that nobody knows"
+    if encoding:
         try:
             base64.b64decode(body)
         except ValueError:

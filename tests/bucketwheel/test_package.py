@@ -97,14 +97,15 @@ def test_what_is_to_be_left_out_is_left_out(source: Path, tmp_path: Path) -> Non
     }
 
 
-def test_modules_are_those_at_the_top_that_import_us(source: Path) -> None:
+def test_modules_are_those_at_the_top_that_declare_functions(source: Path) -> None:
     """Others are only packed: importing them may do anything."""
     _write(
         source,
         {
             "plain.py": "import json",
             "words.py": "# bucketwheel, in a comment",
-            "late.py": "def f():\n    import bucketwheel.declaration",
+            "caller.py": "from bucketwheel import invoke\ninvoke('f', {})",
+            "late.py": "import bucketwheel as b\n@b.function\ndef f(event, context): ...",
             "relative.py": "from .bucketwheel import x",
             "broken.py": "import bucketwheel\ndef",
             "package/__init__.py": "from bucketwheel import function",

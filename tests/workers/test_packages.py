@@ -380,3 +380,19 @@ def test_a_store_that_is_away_is_asked_again_the_next_time(tmp_path: Path) -> No
     store.archives[name] = kept
 
     assert packages.path(name).exists()
+
+
+def test_what_earlier_workers_left_goes_but_for_what_is_used(tmp_path: Path) -> None:
+    """Packages of versions that nobody runs any more, and half unpacked ones, fill the disk."""
+    for name in ("used", "deployed", "old", ".new-half"):
+        (tmp_path / name).mkdir()
+    packages = Packages(tmp_path, _no_fetch)
+    packages.path("used")
+    (tmp_path / "young").mkdir()
+    packages.keep_only(["deployed"])
+
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["deployed", "used", "young"]
+
+
+def _no_fetch(sha256: str, to: Path) -> None:
+    raise AssertionError("it is here already")

@@ -274,7 +274,7 @@ def test_who_kills_is_spared(start: _Start) -> None:
 @pytest.mark.parametrize("pid", [0, -1])
 def test_no_process_id_is_refused(pid: int) -> None:
     """Session 0 is the kernel's, or in a container that of whatever is outside."""
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match="no process id"):
         _belonging(pid, "mark")
 
 
