@@ -13,7 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,10 +29,13 @@ from redis import Redis
 from bucketwheel.errors import StartError
 from bucketwheel.instance import Instance, holder
 
-#: Seconds for a command to end.
-PATIENCE: Final = 180.0
+#: Seconds for a command to end; starting MinIO on a busy machine is the slowest.
+PATIENCE: Final = 200.0
 
 _FREE: Final = {f"BUCKETWHEEL_{name}_PORT": "0" for name in ("S3", "CONSOLE", "REDIS", "FLOWER")}
+
+#: `tell(command, seconds)` is called after each command.
+Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class System:
     """A running system, and ways to use it."""
 
     data: Path
+    tell: Tell = lambda command, seconds: None
 
     @property
     def instance(self) -> Instance:
@@ -53,9 +58,8 @@ class System:
     @cached_property
     def variables(self) -> dict[str, str]:
         """What `bucketwheel env` prints, as a shell would read it."""
-        pairs = (
-            line.removeprefix("export ").split("=", 1) for line in self.run("env").splitlines()
-        )
+        lines = self.tried("env").stdout.splitlines()
+        pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
         return {name: value.strip("'") for name, value in pairs}
 
     def s3(self) -> Any:
@@ -68,25 +72,38 @@ class System:
         Raises:
             StartError: it failed; the message is its own.
         """
+        began = time.monotonic()
         done = self.tried(*arguments, **variables)
+        shown = " ".join(("bucketwheel", *arguments))
         if done.returncode:
-            raise StartError(f"bucketwheel {' '.join(arguments)}: {done.stderr or done.stdout}")
+            raise StartError(f"{shown} failed:\n{(done.stderr or done.stdout).rstrip()}")
+        self.tell(shown, time.monotonic() - began)
         return done.stdout
 
     def tried(
         self, *arguments: str, input: str = "", **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of `bucketwheel`, whatever comes of it."""
-        return subprocess.run(
+        """Run a command of `bucketwheel`, whatever comes of it.
+
+        Settings of whoever runs this are for another system, but for where MinIO's program is.
+        """
+        process = subprocess.Popen(
+            # -P: what lies in the current folder must not hide what is installed.
             [sys.executable, "-P", "-m", "bucketwheel", *arguments],
-            env={**os.environ, "BUCKETWHEEL_DATA": str(self.data), **variables},
-            input=input,
-            capture_output=True,
+            env={**_environment(), "BUCKETWHEEL_DATA": str(self.data), **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE,
-            start_new_session=True,  # out of reach of a terminal's Ctrl-C
-            check=False,
+            start_new_session=True,  # a terminal's Ctrl-C is for us, who pass it on
         )
+        try:
+            output, errors = process.communicate(input, PATIENCE)
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # `up` then stops what it has started
+            process.communicate(timeout=PATIENCE)
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def s3(variables: dict[str, str]) -> Any:
@@ -102,7 +119,7 @@ def s3(variables: dict[str, str]) -> Any:
 
 
 @contextmanager
-def running(data: Path, **variables: str) -> Iterator[System]:
+def running(data: Path, tell: Tell = System.tell, **variables: str) -> Iterator[System]:
     """Bring a system up on free ports, and down again whatever happens.
 
     Settings are given by their variables' names.
@@ -110,13 +127,34 @@ def running(data: Path, **variables: str) -> Iterator[System]:
     Raises:
         StartError: it does not start, or does not stop.
     """
-    system = System(data)
+    system = System(data, tell)
     try:
         system.run("up", "--detach", **{**_FREE, **variables})
         yield system
     finally:
-        with _undisturbed():
+        with undisturbed():
             _end(system)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put signals off while something is cleaned up: a second Ctrl-C must not leave processes."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [(each, signal.signal(each, signal.SIG_IGN)) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in handlers:
+            signal.signal(each, handler)
+
+
+def _environment() -> dict[str, str]:
+    foreign = ("BUCKETWHEEL_", "AWS_")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(foreign) or name in ("BUCKETWHEEL_MINIO", "AWS_CA_BUNDLE")
+    }
 
 
 def _end(system: System) -> None:
@@ -131,14 +169,3 @@ def _end(system: System) -> None:
         for process in ours:
             if process.is_running():  # psutil compares start times: a reused id is another process
                 process.kill()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put signals off while something is cleaned up: a second Ctrl-C must not leave processes."""
-    ours = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)

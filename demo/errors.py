@@ -2,7 +2,6 @@
 
 DemoError
 ├── PhotosUnavailable
-├── CommandFailed
 ├── NothingHeard
 └── WrongCrop
 """
@@ -16,10 +15,6 @@ class DemoError(Exception):
 
 class PhotosUnavailable(DemoError):
     """Raised when there are no photographs: none are kept here, and none can be fetched."""
-
-
-class CommandFailed(DemoError):
-    """Raised when a `bucketwheel` command fails."""
 
 
 class NothingHeard(DemoError):

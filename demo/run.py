@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,6 @@ from statistics import median
 from typing import Final
 
 from demo import contact_sheet, photos, uploads
-from demo.commands import ROOT
 from demo.contact_sheet import Pair
 from demo.crops import Size
 from demo.errors import DemoError, WrongCrop
@@ -22,6 +22,8 @@ from demo.waves import Wave
 from demo.words import counted, milliseconds
 from storage.errors import BucketwheelError
 
+#: Where commands run, so that paths read as they do in the documentation.
+ROOT: Final = Path(__file__).resolve().parent.parent
 PHOTOS: Final = ROOT / ".tools" / "photos"
 OUTPUT: Final = ROOT / "demo-output"
 EXAMPLE: Final = "examples/photo_crop/app.py"
@@ -34,6 +36,7 @@ def main() -> int:
     """Run the demo; returns the exit status."""
     for each in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.default_int_handler)
+    os.chdir(ROOT)
     screen = Screen()
     try:
         run(screen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -12,11 +11,10 @@ from tempfile import TemporaryDirectory
 
 from minio import Minio
 from minio.error import S3Error
-from redis import Redis
 
 from broker.logs import FunctionLogs
-from bucketwheel.instance import Instance
-from demo.commands import Commands, Tell
+from bucketwheel import testing
+from bucketwheel.testing import Tell
 from demo.crops import Crop
 from demo.reports import Report, reports
 
@@ -24,9 +22,9 @@ from demo.reports import Report, reports
 class System:
     """A running system, reached as its user with what `bucketwheel env` prints."""
 
-    def __init__(self, commands: Commands) -> None:
-        self.run = commands.run
-        found = Instance.read(commands.data)
+    def __init__(self, system: testing.System) -> None:
+        self.run = system.run
+        found = system.instance
         self._store = Minio(
             found.s3_endpoint.removeprefix("http://"),
             access_key=found.user_access_key,
@@ -34,7 +32,7 @@ class System:
             region=found.s3_region,
             secure=False,
         )
-        self._logs = FunctionLogs(Redis.from_url(found.redis_url, socket_timeout=10))
+        self._logs = FunctionLogs(system.redis)
 
     def put(self, bucket: str, key: str, data: bytes, content_type: str) -> None:
         """Upload an object."""
@@ -63,32 +61,13 @@ def running(tell: Tell, keep_logs: Path) -> Iterator[System]:
     The logs of one that is left by an error are kept in a folder.
     """
     with TemporaryDirectory(prefix="bucketwheel-demo-", ignore_cleanup_errors=True) as folder:
-        commands = Commands(Path(folder) / "data", tell)
+        data = Path(folder) / "data"
         try:
-            commands.run("up", "--detach")
-            yield System(commands)
+            with testing.running(data, tell) as system:
+                yield System(system)
         except Exception as error:
-            _keep(commands.data / "logs", keep_logs)
+            shutil.rmtree(keep_logs, ignore_errors=True)
+            if (data / "logs").is_dir():
+                shutil.copytree(data / "logs", keep_logs)
             error.add_note(f"What the system logged is kept in {keep_logs}")
             raise
-        finally:
-            with _uninterrupted():
-                commands.run("down")
-
-
-def _keep(logs: Path, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if logs.is_dir():
-        shutil.copytree(logs, folder)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Somebody who is impatient must not leave servers behind."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = [(each, signal.signal(each, signal.SIG_IGN)) for each in signals]
-    try:
-        yield
-    finally:
-        for each, handler in handlers:
-            signal.signal(each, handler)

@@ -19,13 +19,13 @@ from PIL import Image, ImageOps
 from rich.console import Console
 
 from demo import contact_sheet, photos, run, uploads
-from demo.commands import ROOT
 from demo.contact_sheet import Pair
 from demo.crops import Crop, Expectation, Size, centre, preview
 from demo.errors import PhotosUnavailable, WrongCrop
 from demo.photos import CC0, PYPI, SOURCES, Album, Photo, Source
 from demo.reports import Report, reports
 from demo.results import Outcome, Result, find_faults
+from demo.run import ROOT
 from demo.screen import Screen
 from demo.uploads import Upload
 from demo.words import weight
