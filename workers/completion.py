@@ -37,7 +37,8 @@ class Completion:
         """Close an attempt; an invocation that was not run (`RETURNED`) goes back in line."""
         retries = self._retries(run.invocation.function)
         returned = outcome.fault is RETURNED
-        retried = returned or run.invocation.failures < retries
+        # Whoever waits for the response is told of the failure instead.
+        retried = returned or (not run.invocation.reply and run.invocation.failures < retries)
         closing = Closing(outcome, retries, returned)
         self._bookkeeper.close(closing, partial(self._closed, run, outcome, retried))
 

@@ -94,7 +94,8 @@ class FunctionConsumer(Consumer):
 
     def _bury(self, message: Any, reason: str) -> None:
         queue = str(message.delivery_info.get("routing_key"))
-        self.app.bury(queue, json.dumps(message.serializable()).encode(), reason)
+        item = json.dumps(message.serializable(), default=_as_text)
+        self.app.bury(queue, item.encode(), reason)
         message.ack_log_error(log, self.connection_errors)
 
     def _register(self, name: str) -> None:
@@ -105,6 +106,11 @@ class FunctionConsumer(Consumer):
 
     def _tell_of_retry(self, error: Exception, interval: float) -> None:
         log.warning("Redis does not answer, trying again in %.1f s: %s", interval, error)
+
+
+def _as_text(value: Any) -> str:
+    """What JSON has no word for, as it can be read."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
 
 
 class FollowFunctions(bootsteps.StartStopStep):

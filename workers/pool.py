@@ -1,7 +1,7 @@
 """The Celery pool: a thin adapter between Celery's worker and the supervisor.
 
-Contract: celery/concurrency/base.py. Callbacks run on the hub's thread only; hooks never raise,
-since the worker takes an OSError or KeyError from one for the loss of its broker.
+Contract: celery/concurrency/base.py. Callbacks run on the hub's thread only; hooks raise nothing
+but InvalidTaskError, since the worker takes an OSError or KeyError for the loss of its broker.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.concurrency.base import BasePool
+from celery.exceptions import InvalidTaskError
 
 from workers.delivery import delivery
 from workers.supervisor import Supervisor
@@ -47,11 +48,16 @@ class EnvironmentPool(BasePool):
             self._hub.call_soon(self._flush)
 
     def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> None:
-        """Hand a message's invocations to the supervisor."""
+        """Hand a message's invocations to the supervisor.
+
+        Raises:
+            InvalidTaskError: it is no call of a function; the consumer keeps it as a dead letter.
+        """
         try:
-            self.supervisor.submit(delivery(args, options))
-        except Exception:
-            log.exception("a message could not be handed over; it will be delivered again")
+            taken = delivery(args, options)
+        except Exception as error:
+            raise InvalidTaskError(f"it is no call of a function: {error!r}") from error
+        self.supervisor.submit(taken)
 
     def on_stop(self) -> None:
         """Warm shutdown: let running invocations end, within the drain time."""
