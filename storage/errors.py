@@ -6,7 +6,8 @@ BucketwheelError
     ├── EventFormatError     a notification is not of a known shape
     ├── FunctionNotFound     no function of that name is deployed
     ├── PackageError         a code package cannot be used
-    └── StoreUnavailable     the object store refused or did not answer
+    ├── StoreUnavailable     the object store refused or did not answer
+    └── UnreadableFunction   a configuration in the store is not of the known shape
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class PackageError(StorageError):
 
 class StoreUnavailable(StorageError):
     """Raised when the object store refused a request or did not answer."""
+
+
+class UnreadableFunction(StorageError):
+    """Raised when a configuration in the store is not of the known shape."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -23,8 +24,10 @@ from pydantic import ValidationError
 
 from storage.client import asking, connect
 from storage.configuration import UPLOADS, FunctionConfiguration
-from storage.errors import FunctionNotFound, PackageError, StorageError
+from storage.errors import FunctionNotFound, PackageError, StorageError, UnreadableFunction
 from storage.settings import StorageSettings
+
+log = logging.getLogger("bucketwheel.functions")
 
 _FUNCTIONS: Final = "functions/"
 #: An upload that was deployed is kept as a package; what is left of it goes after a week.
@@ -131,13 +134,16 @@ class FunctionStore:
             raise
 
     def all(self) -> dict[str, FunctionConfiguration]:
-        """Every function's version in force, by name."""
+        """Every function's version in force, by name.
+
+        One that cannot be read is left out with a warning: the others must go on.
+        """
         with asking("listing functions"):
             listed = self._client.list_objects(self._bucket, prefix=_FUNCTIONS)
             keys = [each.object_name for each in listed if each.object_name]
             with ThreadPoolExecutor(8) as threads:
-                found = list(threads.map(self._read, keys))
-        return {each.name: each for each in found}
+                found = list(threads.map(self._try, keys))
+        return {each.name: each for each in found if each is not None}
 
     def remove(self, name: str) -> None:
         """Take a function out of service; its versions remain in the bucket's history."""
@@ -166,13 +172,23 @@ class FunctionStore:
                     return self._read(key, each.version_id).version
         return 0
 
+    def _try(self, key: str) -> FunctionConfiguration | None:
+        try:
+            return self._read(key)
+        except UnreadableFunction as error:
+            log.warning("left out: %s", error)
+            return None
+
     def _read(self, key: str, version_id: str | None = None) -> FunctionConfiguration:
         response = self._client.get_object(self._bucket, key, version_id=version_id)
         try:
             return FunctionConfiguration.model_validate_json(response.read())
         except ValidationError as error:
-            raise StorageError(
-                f"{self._bucket}/{key} is no function configuration: {error}"
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "its top"
+            raise UnreadableFunction(
+                f"{self._bucket}/{key} is no function configuration: at {place}: {first['msg']};"
+                " deploy the function again"
             ) from None
         finally:
             response.close()

@@ -13,7 +13,7 @@ from broker.ledger import Closing
 from storage.configuration import FunctionConfiguration
 from workers.bookkeeper import Bookkeeper
 from workers.delivery import Delivery, Run
-from workers.faults import RETURNED
+from workers.faults import RETURNED, REVOKED
 
 log = logging.getLogger("bucketwheel.supervisor")
 
@@ -35,7 +35,7 @@ class Completion:
 
     def close(self, run: Run, outcome: Outcome) -> None:
         """Close an attempt; an invocation that was not run (`RETURNED`) goes back in line."""
-        retries = self._retries(run.invocation.function)
+        retries = 0 if outcome.fault == REVOKED else self._retries(run.invocation.function)
         returned = outcome.fault is RETURNED
         # Whoever waits for the response is told of the failure instead.
         retried = returned or (not run.invocation.reply and run.invocation.failures < retries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from billiard.einfo import ExceptionInfo
@@ -16,6 +16,9 @@ from broker.ledger import Claim
 from broker.message import INVOCATIONS
 
 Callback = Callable[..., Any]
+
+#: Characters of a fault that go into task events.
+SHOWN: Final = 10_000
 
 
 class FunctionError(Exception):
@@ -54,7 +57,8 @@ class Delivery:
         if self.fault is None:
             self.succeed((0, None, runtime))
         else:
-            self.fail(_failure(self.fault, self.retried))
+            # `return_ok`: the function's log has it, the worker's need not.
+            self.fail(_failure(self.fault, self.retried), return_ok=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,8 +95,13 @@ def _event(request: dict[str, Any]) -> bytes:
 
 
 def _failure(fault: FunctionFault, retried: bool) -> ExceptionInfo:
-    error: Exception = FunctionError(f"{fault.type}: {fault.message}")
+    """A fault as Flower shows it: type and message, and the trace of the function's own code."""
+    error = FunctionError(f"{fault.type}: {fault.message}"[:SHOWN])
+    told: Exception = Retry(str(error), exc=error) if retried else error
     try:
-        raise Retry(str(error), exc=error) if retried else error
+        raise told
     except (Retry, FunctionError):
-        return ExceptionInfo()
+        info = ExceptionInfo()
+    info.exception = told
+    info.traceback = "\n".join([*fault.trace, str(error)])[:SHOWN]
+    return info

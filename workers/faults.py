@@ -12,6 +12,9 @@ from workers.runtime_api import MAX_RESPONSE
 #: Not a function's fault: the worker stops, and the invocation goes back in line.
 RETURNED: Final = FunctionFault("Returned", "the worker stops; the invocation is queued again")
 
+#: Ended by a person, `revoke(terminate=True)`: not tried again.
+REVOKED: Final = FunctionFault("Terminated", "the task was revoked")
+
 _SIGNALS: Final = {6: "aborted", 9: "killed", 11: "segmentation fault", 15: "terminated"}
 _TIMEOUT: Final = "Sandbox.Timedout"
 

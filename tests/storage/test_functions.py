@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,12 @@ import pytest
 from minio import Minio
 
 from storage.configuration import FunctionConfiguration, Trigger
-from storage.errors import FunctionNotFound, PackageError, StorageError, StoreUnavailable
+from storage.errors import (
+    FunctionNotFound,
+    PackageError,
+    StoreUnavailable,
+    UnreadableFunction,
+)
 from storage.functions import FunctionStore
 from storage.settings import StorageSettings
 
@@ -175,14 +181,17 @@ def test_none_is_none(functions: FunctionStore) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"name": "crop", "surplus": 1}'])
 def test_what_is_no_configuration_is_told_with_its_place(
-    functions: FunctionStore, store: Minio, content: bytes
+    functions: FunctionStore, store: Minio, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Left out silently, a function's events would be dropped."""
+    """Written by another version, or damaged: the others go on, but never silently."""
+    good = functions.save(_configuration("good"))
     store.put_object(BUCKET, "functions/crop.json", io.BytesIO(content), len(content))
+    told = r"/functions/crop\.json is no function config"
 
-    for ask in (functions.all, lambda: functions.load("crop")):
-        with pytest.raises(StorageError, match=r"/functions/crop\.json is no function config"):
-            ask()
+    with pytest.raises(UnreadableFunction, match=told):
+        functions.load("crop")
+    assert functions.all() == {"good": good}
+    assert re.search(told, caplog.text)
 
 
 def test_without_a_bucket_the_store_is_unavailable(

@@ -19,7 +19,7 @@ from broker.counters import overview
 from broker.logs import FunctionLogs
 from bucketwheel.errors import StartError
 from bucketwheel.testing import System, running
-from tests.conftest import absent, wait_until
+from tests.conftest import DEADLINE, absent, wait_until
 
 #: Deploys a module's text, with further arguments of the command; returns what was printed.
 Deploy = Callable[..., str]
@@ -47,7 +47,7 @@ def webhook(system: System) -> str:
 class _Accept(BaseHTTPRequestHandler):
     """Takes what is posted."""
 
-    def do_POST(self) -> None:  # noqa: N802 (the base class's word)
+    def do_POST(self) -> None:
         """Answer that all is well."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
@@ -116,14 +116,16 @@ def status(system: System, function: str) -> dict[str, Any]:
     return asdict(overview(system.redis, [function])[0])
 
 
-def wait_for(system: System, function: str, **counts: int) -> dict[str, Any]:
+def wait_for(
+    system: System, function: str, deadline: float = DEADLINE, **counts: int
+) -> dict[str, Any]:
     """Wait until a function's numbers are these, and return them all."""
 
     def has_them() -> dict[str, Any]:
         row = status(system, function)
         return row if all(row[name] == count for name, count in counts.items()) else {}
 
-    found: dict[str, Any] = wait_until(has_them, f"{function} has {counts}")
+    found: dict[str, Any] = wait_until(has_them, f"{function} has {counts}", deadline)
     return found
 
 

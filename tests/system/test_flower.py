@@ -1,0 +1,221 @@
+"""What Celery's own tools see and do: Flower's pages, inspect, revoke, the pool's size."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+from celery import Celery
+
+from bucketwheel import FunctionError
+from bucketwheel.testing import System
+from tests.conftest import wait_until
+from tests.system.conftest import Call, deployed, wait_for
+
+CODE = """
+    import time
+
+    @function
+    def seen_well(event, context):
+        return "well"
+
+    @function
+    def seen_failing(event, context):
+        raise ValueError("no luck")
+
+    @function(timeout=60)
+    def NAME(event, context):
+        time.sleep(event["seconds"])
+"""
+
+#: What the table of tasks asks Flower for.
+TABLE = {
+    "draw": 1,
+    "start": 0,
+    "length": 1_000,
+    "search[value]": "",
+    "order[0][column]": 0,
+    "order[0][dir]": "desc",
+    "columns[0][data]": "received",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sleeper(system: System, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a function that sleeps for as long as it is told."""
+    name = f"sleep_{uuid.uuid4().hex[:6]}"
+    deployed(system, tmp_path_factory.mktemp("code"), CODE.replace("NAME", name))
+    return name
+
+
+@pytest.fixture
+def celery(system: System) -> Iterator[Celery]:
+    """A plain Celery client of the same broker."""
+    with Celery(broker=system.instance.redis_url, set_as_current=False) as app:
+        yield app
+
+
+def _page(system: System, path: str) -> str:
+    with urlopen(f"{system.instance.flower_url}{path}") as answer:
+        return str(answer.read().decode())
+
+
+def _tasks(system: System, name: str) -> list[dict[str, Any]]:
+    """Flower's tasks of one function."""
+    with urlopen(
+        f"{system.instance.flower_url}/tasks/datatable", urlencode(TABLE).encode()
+    ) as answer:
+        found = json.load(answer)["data"]
+    return [each for each in found if each["name"] == name]
+
+
+def _worker(system: System) -> str:
+    (found,) = json.loads(_page(system, "/workers?json=1"))["data"]
+    return str(found["hostname"])
+
+
+def _stats(celery: Celery) -> dict[str, Any]:
+    """What the one worker says of its pool."""
+    (found,) = wait_until(celery.control.inspect().stats, "the worker answers").values()
+    return dict(found["pool"])
+
+
+@contextmanager
+def _size(celery: Celery, size: int) -> Iterator[int]:
+    """While this lasts, the pool runs at most so many at once; gives its usual size."""
+    usual = _stats(celery)["max-concurrency"]
+    celery.control.pool_shrink(n=usual - size, reply=True)
+    try:
+        assert _stats(celery)["max-concurrency"] == size
+        yield usual
+    finally:
+        celery.control.pool_grow(n=usual - size, reply=True)
+
+
+def test_a_function_is_a_task_by_its_own_name(system: System, call: Call) -> None:
+    """With its state; and where it failed, with what it raised."""
+    call("seen_well", {})
+    with pytest.raises(FunctionError):
+        call("seen_failing", {})
+
+    wait_until(
+        lambda: [each["state"] for each in _tasks(system, "seen_well")] == ["SUCCESS"],
+        "Flower shows the success",
+    )
+    wait_until(
+        lambda: [each["state"] for each in _tasks(system, "seen_failing")] == ["FAILURE"],
+        "Flower shows the failure",
+    )
+    (failed,) = _tasks(system, "seen_failing")
+    assert "ValueError: no luck" in failed["exception"]
+    assert "in seen_failing" in failed["traceback"]
+    assert failed["worker"] == _worker(system)
+    assert "ValueError: no luck" in _page(system, f"/task/{failed['uuid']}")
+
+
+def test_an_upload_is_a_task_with_its_object_for_arguments(
+    system: System, tmp_path_factory: pytest.TempPathFactory, bucket: str
+) -> None:
+    """Who looks for a photo finds it by bucket and key."""
+    code = f"@function(name='{bucket}', bucket='{bucket}')\ndef f(event, context): ...\n"
+    deployed(system, tmp_path_factory.mktemp("code"), code)
+    system.s3().put_object(Bucket=bucket, Key="in/a photo.jpg", Body=b"x")
+
+    wait_for(system, bucket, succeeded=1)
+    (found,) = wait_until(lambda: _tasks(system, bucket), "Flower shows it")
+    assert found["args"] == f"{bucket}/in/a photo.jpg"
+
+
+def test_the_worker_is_shown_with_its_environments(system: System, call: Call) -> None:
+    """Flower's page of the worker names our pool, and each function's environments."""
+    call("seen_well", {})
+    page = _page(system, f"/worker/{_worker(system)}")
+
+    assert "EnvironmentPool" in page
+    assert "seen_well" in page
+    for path in ("/", "/workers", "/tasks", "/broker"):
+        assert "Flower" in _page(system, path)
+
+
+def test_the_api_is_closed(system: System) -> None:
+    """It could end tasks, and any page in a browser on this machine could call it."""
+    for path in ("/api/workers", "/api/tasks"):
+        with pytest.raises(HTTPError, match="401"):
+            _page(system, path)
+
+
+def test_the_worker_tells_of_itself(
+    system: System, call: Call, celery: Celery, sleeper: str
+) -> None:
+    """`inspect stats` has the pool and its environments, `inspect active` what runs."""
+    id = call(sleeper, {"seconds": 2}, wait=False)
+    wait_until(lambda: id in str(celery.control.inspect().active()), "it is active")
+
+    stats = _stats(celery)
+    assert stats["implementation"] == "workers.pool:EnvironmentPool"
+    assert stats["environments"][sleeper]["busy"] == 1
+    assert len(stats["processes"]) >= 1
+    wait_for(system, sleeper, succeeded=1)
+
+
+def test_revoking_a_running_task_ends_it_alone(
+    system: System, call: Call, celery: Celery, sleeper: str
+) -> None:
+    """`revoke(terminate=True)`: that invocation is given up, not tried again; its like go on."""
+    before = wait_for(system, sleeper, running=0, queued=0)
+    doomed = call(sleeper, {"seconds": 55}, wait=False)
+    spared = call(sleeper, {"seconds": 2}, wait=False)
+    for id in (doomed, spared):
+        wait_until(lambda id=id: id in str(celery.control.inspect().active()), "it is active")
+
+    celery.control.revoke(doomed, terminate=True)
+
+    row = wait_for(
+        system,
+        sleeper,
+        succeeded=before["succeeded"] + 1,
+        dead=before["dead"] + 1,
+        failed=before["failed"] + 1,
+        queued=0,
+        running=0,
+        retrying=0,
+    )
+    assert row["last_error"] == "Terminated: the task was revoked"
+
+
+@pytest.mark.xfail(strict=True, reason="its message is dropped, the ledger has it queued for ever")
+def test_revoking_a_waiting_task_gives_it_up(
+    system: System, call: Call, celery: Celery, sleeper: str
+) -> None:
+    """What is revoked before its turn is given up, too, and leaves nothing in line."""
+    before = wait_for(system, sleeper, running=0, queued=0)
+    with _size(celery, 1):
+        call(sleeper, {"seconds": 2}, wait=False)
+        wait_for(system, sleeper, running=1)
+        doomed = call(sleeper, {"seconds": 0}, wait=False)
+        celery.control.revoke(doomed)
+        wait_until(lambda: doomed in str(celery.control.inspect().revoked()), "the worker knows")
+        wait_for(system, sleeper, succeeded=before["succeeded"] + 1)
+
+    wait_for(system, sleeper, 10, dead=before["dead"] + 1, queued=0, running=0)
+
+
+def test_the_pools_size_is_changed_while_it_works(
+    system: System, call: Call, celery: Celery, sleeper: str
+) -> None:
+    """`pool_shrink` and `pool_grow` set how many invocations run at once on this host."""
+    before = wait_for(system, sleeper, running=0, queued=0)
+    with _size(celery, 1) as usual:
+        for _ in range(3):
+            call(sleeper, {"seconds": 1}, wait=False)
+        wait_for(system, sleeper, running=1, queued=2)
+
+    assert _stats(celery)["max-concurrency"] == usual
+    wait_for(system, sleeper, succeeded=before["succeeded"] + 3, running=0)
