@@ -14,11 +14,15 @@ _FOLDER = Path(__file__).parent / "lua"
 Argument = str | bytes | int | float
 
 
+def _read(name: str) -> str:
+    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
 class Script:
     """One script, sent whole only when Redis does not know it yet (after a restart, say)."""
 
     def __init__(self, name: str) -> None:
-        self.text = (_FOLDER / f"{name}.lua").read_text()
+        self.text = _read("prelude") + _read(name)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, redis: Redis, *arguments: Argument) -> Any:

@@ -4,10 +4,8 @@
 --       has it; otherwise a message by a plain Celery client, which enters the ledger here).
 -- Returns for each {event, attempt, failures, reply}, or {} when there is nothing to do: it has
 --       finished, or a living worker holds it.
-local P = 'bucketwheel:'
 local worker, window = ARGV[1], tonumber(ARGV[2])
-local time = redis.call('TIME')
-local slot = math.floor(time[1] / window)
+local slot = math.floor(now() / 1000 / window)
 
 local function enter(id, fn, event)
   local seen = P .. 'seen:' .. slot

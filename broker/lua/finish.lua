@@ -7,26 +7,10 @@
 --       letter (JSON, or ''), reason in one line (or ''), number of log entries, log entries...
 -- Returns for each 1, or 0 when the attempt is not the current one any more: then nothing was
 --       changed but the log.
-local P = 'bucketwheel:'
 local worker = ARGV[1]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local moment = now()
 
-local function close(id) redis.call('DEL', P .. 'invocation:' .. id) end
-
-local function answer(id, reply)
-  redis.call('RPUSH', P .. 'reply:' .. id, reply)
-  redis.call('EXPIRE', P .. 'reply:' .. id, 60)
-end
-
-local function give_up(id, counters, letter)
-  redis.call('HSET', P .. 'dead', id, letter)
-  redis.call('ZADD', P .. 'dead:index', now, id)
-  redis.call('HINCRBY', counters, 'dead', 1)
-  close(id)
-end
-
-local function fail(id, failures, a, counters)
+local function fail(id, fn, failures, a, counters)
   redis.call('HINCRBY', counters, 'failed', 1)
   redis.call('HSET', counters, 'last_error', a.reason)
   if a.reply ~= '' then
@@ -34,10 +18,11 @@ local function fail(id, failures, a, counters)
     close(id)
   elseif failures < a.retries then
     redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed', 'failures', failures + 1)
-    redis.call('ZADD', P .. 'delayed', now + a.delay, id)
+    redis.call('ZADD', P .. 'delayed', moment + a.delay, id)
     redis.call('HINCRBY', counters, 'retried', 1)
   else
-    give_up(id, counters, a.letter)
+    keep(id, fn, a.letter, a.reason)
+    close(id)
   end
 end
 
@@ -48,12 +33,12 @@ local function finish(id, fn, a)
   local counters = P .. 'counters:' .. fn
   if a.status == 'returned' then
     redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed')
-    redis.call('ZADD', P .. 'delayed', now + a.delay, id)
+    redis.call('ZADD', P .. 'delayed', moment + a.delay, id)
     return 1
   end
   if a.cold ~= '' then redis.call('HINCRBY', counters, 'cold_starts', 1) end
   if a.status == 'failed' then
-    fail(id, tonumber(got[2]), a, counters)
+    fail(id, fn, tonumber(got[2]), a, counters)
   else
     redis.call('HINCRBY', counters, 'succeeded', 1)
     if a.reply ~= '' then answer(id, a.reply) end
@@ -70,7 +55,7 @@ while at <= #ARGV do
     delay = tonumber(ARGV[at + 5]), cold = ARGV[at + 6], reply = ARGV[at + 7],
     letter = ARGV[at + 8], reason = ARGV[at + 9]})
   for n = 1, logs do
-    redis.call('XADD', P .. 'logs:' .. fn, 'MAXLEN', '~', 2000, '*', 'text', ARGV[at + 10 + n])
+    log(fn, ARGV[at + 10 + n])
   end
   at = at + 11 + logs
 end

@@ -2,7 +2,6 @@
 --
 -- ARGV: id of the intake.
 -- Returns the number of events, or -1 when that intake lives.
-local P = 'bucketwheel:'
 local intake = ARGV[1]
 local inflight = P .. 'intake:' .. intake .. ':inflight'
 if redis.call('EXISTS', P .. 'intake:' .. intake .. ':alive') == 1 then return -1 end

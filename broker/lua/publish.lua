@@ -10,7 +10,6 @@
 --       intake took it over); -2 when functions have changed since they were read.
 -- A message is pushed when any of its invocations is new: the others have finished or are held,
 -- and whoever takes the message finds that out.
-local P = 'bucketwheel:'
 local intake, expected, generation = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local window, reply = tonumber(ARGV[4]), ARGV[5]
 local messages, letters = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -21,9 +20,8 @@ if intake ~= '' then
   redis.call('DEL', inflight)
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local slot = math.floor(time[1] / window)
+local moment = now()
+local slot = math.floor(moment / 1000 / window)
 local seen, seen_before = P .. 'seen:' .. slot, P .. 'seen:' .. (slot - 1)
 
 local function enter(fn, id, event, label)
@@ -31,7 +29,7 @@ local function enter(fn, id, event, label)
   if redis.call('SADD', seen, id) == 0 then return 0 end
   redis.call('HSET', P .. 'invocation:' .. id, 'function', fn, 'event', event, 'label', label,
     'state', 'queued', 'attempt', 0, 'failures', 0, 'reply', reply)
-  redis.call('ZADD', P .. 'queued:' .. fn, now, id)
+  redis.call('ZADD', P .. 'queued:' .. fn, moment, id)
   return 1
 end
 
@@ -54,10 +52,7 @@ if total > 0 then redis.call('EXPIRE', seen, window * 2 + 60) end
 for _ = 1, letters do
   local id, fn, letter, reason = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
-  redis.call('HSET', P .. 'dead', id, letter)
-  redis.call('ZADD', P .. 'dead:index', now, id)
-  redis.call('HINCRBY', P .. 'counters:' .. fn, 'dead', 1)
-  redis.call('HSET', P .. 'counters:' .. fn, 'last_error', reason)
-  redis.call('XADD', P .. 'logs:' .. fn, 'MAXLEN', '~', 2000, '*', 'text', reason)
+  keep(id, fn, letter, reason)
+  log(fn, reason)
 end
 return total

@@ -5,10 +5,8 @@
 --       id, function, attempt, Celery message, letter (JSON; '' while it may be tried again),
 --       reason in one line, reply to who waits
 -- Returns the number that was put back; those with a letter are given up instead.
-local P = 'bucketwheel:'
 local state, patience = ARGV[1], tonumber(ARGV[2])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local moment = now()
 local put_back = 0
 
 local function still(id, fn, attempt)
@@ -20,27 +18,21 @@ local function still(id, fn, attempt)
     redis.call('HINCRBY', P .. 'invocation:' .. id, 'lost', 1)
   elseif state == 'queued' then
     local since = redis.call('ZSCORE', P .. 'queued:' .. fn, id)
-    return since and tonumber(since) <= now - patience
+    return since and tonumber(since) <= moment - patience
   end
   return true
 end
 
 local function give_up(id, fn, letter, reason, reply)
-  redis.call('HSET', P .. 'dead', id, letter)
-  redis.call('ZADD', P .. 'dead:index', now, id)
-  redis.call('HINCRBY', P .. 'counters:' .. fn, 'dead', 1)
-  redis.call('HSET', P .. 'counters:' .. fn, 'last_error', reason)
-  redis.call('XADD', P .. 'logs:' .. fn, 'MAXLEN', '~', 2000, '*', 'text', reason)
-  if redis.call('HGET', P .. 'invocation:' .. id, 'reply') == '1' then
-    redis.call('RPUSH', P .. 'reply:' .. id, reply)
-    redis.call('EXPIRE', P .. 'reply:' .. id, 60)
-  end
-  redis.call('DEL', P .. 'invocation:' .. id)
+  keep(id, fn, letter, reason)
+  log(fn, reason)
+  if redis.call('HGET', P .. 'invocation:' .. id, 'reply') == '1' then answer(id, reply) end
+  close(id)
 end
 
 local function put(id, fn, message)
   redis.call('HSET', P .. 'invocation:' .. id, 'state', 'queued')
-  redis.call('ZADD', P .. 'queued:' .. fn, now, id)
+  redis.call('ZADD', P .. 'queued:' .. fn, moment, id)
   redis.call('LPUSH', 'function.' .. fn, message)
   put_back = put_back + 1
 end
