@@ -8,8 +8,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr
 
+from broker.settings import BrokerSettings
 from bucketwheel.errors import StartError
+from storage.configuration import BucketName
 from storage.settings import Settings
+from workers.settings import WorkerSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -30,6 +33,7 @@ class UpSettings(Settings):
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
     s3_region: str = "us-east-1"
+    system_bucket: BucketName = "bucketwheel"
     #: A running Redis; without it, one is started.
     redis_url: SecretStr | None = None
     #: Keep events on disk while Redis is away; each event then comes up to 3 s late.
@@ -40,11 +44,14 @@ class UpSettings(Settings):
     drain_timeout: float = Field(default=30.0, ge=0)
 
     def check(self) -> None:
-        """Refuse settings that do not fit together.
+        """Refuse settings that do not fit together, and those that a part would refuse.
 
         Raises:
+            SettingsError: one line per bad value of a part, naming its environment variable.
             StartError: naming the variables.
         """
+        BrokerSettings.read()
+        WorkerSettings.read()
         keys = self.s3_access_key and self.s3_secret_key
         if self.s3_endpoint is not None and not keys:
             raise StartError(

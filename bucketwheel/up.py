@@ -22,7 +22,9 @@ from bucketwheel.credentials import Credentials
 from bucketwheel.errors import StartError
 from bucketwheel.instance import Instance
 from bucketwheel.settings import LOOPBACK, UpSettings
+from storage.errors import StorageError, StoreUnavailable
 from storage.roles import PERSON, Roles
+from storage.rules import BucketRules
 from storage.settings import StorageSettings
 
 #: Seconds for a server to answer, and for intake and worker to be at work.
@@ -69,6 +71,7 @@ class Up:
         """
         self._make_folders()
         with instance.holding(self._data), self._children.signals(), self._stopping():
+            instance.remove(self._data)  # of one that was killed: nobody must look for it
             self._instance = self._start_servers()
             self._start_parts(self._instance)
             self._become_ready()
@@ -115,14 +118,13 @@ class Up:
             redis = servers.redis_spec(self._data, chosen.redis, credentials)
             self._start_server(redis, servers.redis_healthy(found.redis_url))
         else:
-            self._expect("Redis", "BUCKETWHEEL_REDIS_URL", servers.redis_healthy(found.redis_url))
+            _expect_redis(found.redis_url)
         if self._settings.s3_endpoint is None:
             both = (chosen.s3, chosen.console)
             minio = servers.minio_spec(self._settings, self._data, both, credentials, events)
             self._start_server(minio, servers.store_healthy(storage))
         else:
-            healthy = servers.store_healthy(storage)
-            self._expect("the object store", "BUCKETWHEEL_S3_ENDPOINT", healthy)
+            _expect_store(storage)
         if not self._children.asked_to_stop:
             Roles(storage).grant_person(credentials.user_secret_key)
         return found
@@ -174,12 +176,6 @@ class Up:
                 raise StartError(_why(child, how or f"does not answer after {SERVER_START:g} s"))
             time.sleep(0.02)
 
-    def _expect(self, what: str, setting: str, healthy: servers.Healthy) -> None:
-        if not healthy():
-            raise StartError(
-                f"{what} that {setting} names does not answer, or refuses its credentials"
-            )
-
     # -- our own processes -------------------------------------------------------------------------
 
     def _start_parts(self, found: Instance) -> None:
@@ -224,6 +220,25 @@ class Up:
         if self._instance is not None and not self._children.asked_to_stop:
             children = self._children.pids
             self._instance.model_copy(update={"children": children}).write(self._data)
+
+
+def _expect_redis(url: str) -> None:
+    if not servers.redis_healthy(url)():
+        raise StartError(
+            "Redis that BUCKETWHEEL_REDIS_URL names does not answer, or refuses its credentials"
+        )
+
+
+def _expect_store(storage: StorageSettings) -> None:
+    try:
+        BucketRules(storage).target()
+    except StoreUnavailable:
+        raise StartError(
+            "the object store that BUCKETWHEEL_S3_ENDPOINT names does not answer, or refuses its"
+            " credentials"
+        ) from None
+    except StorageError as error:
+        raise StartError(f"BUCKETWHEEL_S3_ENDPOINT: {error}") from None
 
 
 def storage_settings(found: Instance) -> StorageSettings:

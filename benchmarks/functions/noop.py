@@ -13,8 +13,3 @@ def noop(event, context):
 @function(bucket="latency", prefix="in/", memory=128, timeout=10)
 def entered(event, context):
     print("ENTERED", event["Records"][0]["s3"]["object"]["key"], time.time())
-
-
-@function(memory=128, timeout=10)
-def moment(event, context):
-    return time.time()

@@ -58,7 +58,7 @@ def _fail(message: str) -> None:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="bucketwheel")
+@click.version_option(package_name="bucketwheel", prog_name="bucketwheel")
 @data_option
 def main() -> None:
     """Run functions when objects land in buckets.

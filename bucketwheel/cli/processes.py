@@ -10,7 +10,10 @@ from bucketwheel.cli.options import data_option
 @click.command()
 @data_option
 def intake() -> None:
-    """Run an intake: it moves events into function queues. Any number may run."""
+    """Run an intake, which moves events into function queues.
+
+    Any number may run.
+    """
     from bucketwheel.parts import run_intake
 
     _prepare()
@@ -20,7 +23,10 @@ def intake() -> None:
 @click.command()
 @data_option
 def worker() -> None:
-    """Run this host's worker: it runs functions. One for each host."""
+    """Run this host's worker, which runs functions.
+
+    One for each host.
+    """
     from bucketwheel.parts import run_worker
 
     _prepare()
@@ -30,7 +36,10 @@ def worker() -> None:
 @click.command()
 @data_option
 def flower() -> None:
-    """Run Flower, which shows workers and invocations, on BUCKETWHEEL_FLOWER_PORT (5555)."""
+    """Run Flower, which shows workers and invocations.
+
+    It listens on 127.0.0.1, at BUCKETWHEEL_FLOWER_PORT (5555).
+    """
     from bucketwheel.parts import run_flower
 
     _prepare()

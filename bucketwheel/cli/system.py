@@ -73,7 +73,10 @@ def down() -> None:
 @click.command()
 @data_option
 def env() -> None:
-    """Print variables with which AWS's tools reach this system: eval "$(bucketwheel env)"."""
+    """Print variables for AWS's tools.
+
+    eval "$(bucketwheel env)" has aws, boto3 and others reach this system.
+    """
     from bucketwheel.instance import Instance, data_folder
 
     found = Instance.find()
@@ -97,7 +100,7 @@ def _quoted(value: str) -> str:
 @data_option
 @json_option
 def status(as_json: bool) -> None:
-    """Show workers, and what waits, runs and failed, function by function."""
+    """Show workers, and what waits, runs and failed."""
     from broker.connection import connect
     from broker.settings import BrokerSettings
     from bucketwheel.cli.output import print_json

@@ -74,8 +74,10 @@ def begun(folder: Path, **variables: str) -> Iterator[System]:
     """A system of one's own; where a server is missing, its tests are skipped."""
     with ExitStack() as stack:
         try:
-            found = stack.enter_context(running(folder, **variables))
+            found = stack.enter_context(running(folder, System.tell, **variables))
         except StartError as error:
+            if "is not installed" not in str(error):
+                raise
             absent(str(error))
         yield found
 

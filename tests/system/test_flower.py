@@ -33,6 +33,10 @@ CODE = """
     @function(timeout=60)
     def NAME(event, context):
         time.sleep(event["seconds"])
+
+    @function(timeout=60, name="NAME-too")
+    def sleep_too(event, context):
+        time.sleep(event["seconds"])
 """
 
 #: What the table of tasks asks Flower for.
@@ -85,6 +89,10 @@ def _stats(celery: Celery) -> dict[str, Any]:
     """What the one worker says of its pool."""
     (found,) = wait_until(celery.control.inspect().stats, "the worker answers").values()
     return dict(found["pool"])
+
+
+def _wait_until_active(celery: Celery, id: str) -> None:
+    wait_until(lambda: id in str(celery.control.inspect().active()), f"{id} is active")
 
 
 @contextmanager
@@ -156,7 +164,7 @@ def test_the_worker_tells_of_itself(
 ) -> None:
     """`inspect stats` has the pool and its environments, `inspect active` what runs."""
     id = call(sleeper, {"seconds": 2}, wait=False)
-    wait_until(lambda: id in str(celery.control.inspect().active()), "it is active")
+    _wait_until_active(celery, id)
 
     stats = _stats(celery)
     assert stats["implementation"] == "workers.pool:EnvironmentPool"
@@ -173,7 +181,7 @@ def test_revoking_a_running_task_ends_it_alone(
     doomed = call(sleeper, {"seconds": 55}, wait=False)
     spared = call(sleeper, {"seconds": 2}, wait=False)
     for id in (doomed, spared):
-        wait_until(lambda id=id: id in str(celery.control.inspect().active()), "it is active")
+        _wait_until_active(celery, id)
 
     celery.control.revoke(doomed, terminate=True)
 
@@ -195,16 +203,16 @@ def test_revoking_a_waiting_task_gives_it_up(
     system: System, call: Call, celery: Celery, sleeper: str
 ) -> None:
     """What is revoked before its turn is given up, too, and leaves nothing in line."""
-    before = wait_for(system, sleeper, running=0, queued=0)
+    name = f"{sleeper}-too"
     with _size(celery, 1):
-        call(sleeper, {"seconds": 2}, wait=False)
-        wait_for(system, sleeper, running=1)
-        doomed = call(sleeper, {"seconds": 0}, wait=False)
+        call(name, {"seconds": 2}, wait=False)
+        wait_for(system, name, running=1)
+        doomed = call(name, {"seconds": 0}, wait=False)
         celery.control.revoke(doomed)
         wait_until(lambda: doomed in str(celery.control.inspect().revoked()), "the worker knows")
-        wait_for(system, sleeper, succeeded=before["succeeded"] + 1)
+        wait_for(system, name, succeeded=1)
 
-    wait_for(system, sleeper, 10, dead=before["dead"] + 1, queued=0, running=0)
+    wait_for(system, name, 10, dead=1, queued=0, running=0)
 
 
 def test_the_pools_size_is_changed_while_it_works(
