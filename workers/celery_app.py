@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from celery import Celery
+from celery.signals import task_revoked
 from kombu.entity import Queue
 
 from broker import keys
@@ -29,6 +30,7 @@ from storage.functions import FunctionStore
 from storage.roles import Roles
 from storage.settings import StorageSettings
 from workers.consumer import FollowFunctions, FunctionConsumer, HoldLease
+from workers.delivery import revoked
 from workers.deployment import Deployer
 from workers.errors import WorkerError
 from workers.function_watch import FunctionWatch
@@ -131,12 +133,18 @@ class Worker:
         app.supervisor, app.lease = self.supervisor, self.lease
         app.on_consumer, app.bury = self._on_consumer, self._bury
         app.steps["consumer"].update({FollowFunctions, HoldLease})
+        task_revoked.connect(self._on_revoked)
         _check(app)
         return app
 
     def _on_consumer(self, consumer: FunctionConsumer) -> None:
         self._consumer = consumer
         consumer.use(self._functions)
+
+    def _on_revoked(self, request: Any, terminated: bool, **_: Any) -> None:
+        """Celery has dropped a message that was revoked while it waited."""
+        if not terminated:
+            self.supervisor.revoke(revoked(request))
 
     def _bury(self, queue: str, item: bytes, reason: str) -> None:
         """Keep what is in a queue and cannot be run, with its reason."""

@@ -88,6 +88,20 @@ def delivery(args: Sequence[Any], options: dict[str, Any]) -> Delivery:
     )
 
 
+def revoked(request: Any) -> Delivery:
+    """The invocation that was revoked, whose message Celery has acknowledged already.
+
+    Others of the same message were not meant: the reaper finds that theirs is lost.
+    """
+    task_id, function = str(request.id), str(request.task)
+    claims = [Claim(task_id, function)]
+    return Delivery(task_id, function, claims, _nothing, _nothing, _nothing, open=1)
+
+
+def _nothing(*args: Any, **options: Any) -> None:
+    """Nobody at Celery waits for it."""
+
+
 def _event(request: dict[str, Any]) -> bytes:
     """The event of a plain Celery client's `send_task(name, args=[event])`."""
     arguments = request.get("args") or []

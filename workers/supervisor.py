@@ -97,6 +97,10 @@ class Supervisor:
         """End the environment that has this process id, with its invocation."""
         self._loop.call_soon_threadsafe(self._terminate, pid)
 
+    def revoke(self, delivery: Delivery) -> None:
+        """Give up what a message would have delivered: Celery was told not to run it."""
+        self._loop.call_soon_threadsafe(self._revoke, delivery)
+
     def use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Take the deployed functions as they now are."""
         self._loop.call_soon_threadsafe(self._use, dict(functions))
@@ -130,6 +134,16 @@ class Supervisor:
             fleet = self._fleet(invocation.function)
             fleet.waiting.append(Run(invocation, delivery))
             self._serve(fleet)
+
+    def _revoke(self, delivery: Delivery) -> None:
+        for claim in delivery.claims:
+            self._bookkeeper.claim(claim, partial(self._revoked, delivery))
+
+    def _revoked(self, delivery: Delivery, invocation: Invocation | None) -> None:
+        if invocation is None:
+            self._completion.count(delivery)
+        else:
+            self._completion.fail(Run(invocation, delivery), faults.REVOKED)
 
     def _serve(self, fleet: Fleet) -> None:
         """Give waiting invocations to idle environments; start more where some still wait."""
@@ -254,7 +268,7 @@ class Supervisor:
         for fleet in self._fleets.values():
             for environment in list(fleet.busy):
                 if environment.pid == pid:
-                    environment.kill(FunctionFault("Terminated", "the task was revoked"))
+                    environment.kill(faults.REVOKED)
 
     async def _reap(self) -> None:
         """Each second: end environments that were idle for too long."""

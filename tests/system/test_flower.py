@@ -198,7 +198,6 @@ def test_revoking_a_running_task_ends_it_alone(
     assert row["last_error"] == "Terminated: the task was revoked"
 
 
-@pytest.mark.xfail(strict=True, reason="its message is dropped, the ledger has it queued for ever")
 def test_revoking_a_waiting_task_gives_it_up(
     system: System, call: Call, celery: Celery, sleeper: str
 ) -> None:
