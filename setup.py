@@ -14,9 +14,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     # Named one by one: a `build/` or `tests/` beside them must never be installed.
-    packages=find_packages(
-        include=["bucketwheel*", "gateway*", "workers*", "broker*", "storage*"]
-    ),
+    packages=find_packages(include=["bucketwheel*", "gateway*", "workers*", "broker*", "storage*"]),
     package_data={"broker": ["lua/*.lua"]},
     entry_points={"console_scripts": ["bucketwheel = bucketwheel.cli:main"]},
     install_requires=[

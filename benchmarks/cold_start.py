@@ -56,7 +56,7 @@ def measure(data: Path) -> Iterator[Row]:
     with system(data, **settings) as running:
         for source in ("cold.py", "cold_boto3.py"):
             running.deploy(FUNCTIONS / source)
-        calls = Calls(BrokerSettings(redis_url=SecretStr(running.redis_url)))
+        calls = Calls(BrokerSettings(redis_url=SecretStr(running.instance.redis_url)))
         plain = _starts(running, calls, "cold")
         with_boto3 = _starts(running, calls, "cold-boto3")
     fresh, fresh_boto3 = _fresh(_TELL), _fresh(_BOTO3 + _TELL)

@@ -120,7 +120,7 @@ class PlainCelery:
 @contextmanager
 def plain_worker(system: System) -> Iterator[PlainCelery]:
     """Start a worker, and end it."""
-    broker = system.redis_url.rsplit("/", 1)[0] + "/1"
+    broker = system.instance.redis_url.rsplit("/", 1)[0] + "/1"
     os.environ[_BROKER] = broker
     sender = Celery("benchmarks", broker=broker, set_as_current=False)
     with (

@@ -119,7 +119,7 @@ def s3(variables: dict[str, str]) -> Any:
 
 
 @contextmanager
-def running(data: Path, tell: Tell = System.tell, **variables: str) -> Iterator[System]:
+def running(data: Path, tell: Tell = System.tell, /, **variables: str) -> Iterator[System]:
     """Bring a system up on free ports, and down again whatever happens.
 
     Settings are given by their variables' names.
