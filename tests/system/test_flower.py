@@ -85,14 +85,19 @@ def _worker(system: System) -> str:
     return str(found["hostname"])
 
 
+def _inspect(celery: Celery) -> Any:
+    """Asks the one worker, and waits for no other."""
+    return celery.control.inspect(limit=1)
+
+
 def _stats(celery: Celery) -> dict[str, Any]:
     """What the one worker says of its pool."""
-    (found,) = wait_until(celery.control.inspect().stats, "the worker answers").values()
+    (found,) = wait_until(_inspect(celery).stats, "the worker answers").values()
     return dict(found["pool"])
 
 
 def _wait_until_active(celery: Celery, id: str) -> None:
-    wait_until(lambda: id in str(celery.control.inspect().active()), f"{id} is active")
+    wait_until(lambda: id in str(_inspect(celery).active()), f"{id} is active")
 
 
 @contextmanager
@@ -163,9 +168,10 @@ def test_the_worker_tells_of_itself(
     system: System, call: Call, celery: Celery, sleeper: str
 ) -> None:
     """`inspect stats` has the pool and its environments, `inspect active` what runs."""
-    id = call(sleeper, {"seconds": 2}, wait=False)
-    _wait_until_active(celery, id)
+    id = call(sleeper, {"seconds": 4}, wait=False)
+    wait_for(system, sleeper, running=1)
 
+    _wait_until_active(celery, id)
     stats = _stats(celery)
     assert stats["implementation"] == "workers.pool:EnvironmentPool"
     assert stats["environments"][sleeper]["busy"] == 1
@@ -208,7 +214,7 @@ def test_revoking_a_waiting_task_gives_it_up(
         wait_for(system, name, running=1)
         doomed = call(name, {"seconds": 0}, wait=False)
         celery.control.revoke(doomed)
-        wait_until(lambda: doomed in str(celery.control.inspect().revoked()), "the worker knows")
+        wait_until(lambda: doomed in str(_inspect(celery).revoked()), "the worker knows")
         wait_for(system, name, succeeded=1)
 
     wait_for(system, name, 10, dead=1, queued=0, running=0)

@@ -45,7 +45,11 @@ CODE = """
 
     @function
     def say_nan(event, context):
-        return {"nan": float("nan"), "text": "\\u00fc\\u2028\\U0001f600"}
+        return {"nan": float("nan")}
+
+    @function
+    def say_unicode(event, context):
+        return "\\u00fc\\u2028\\U0001f600"
 """
 
 #: What a user's own program does.
@@ -165,11 +169,18 @@ def test_a_response_may_be_any_json(call: Call, value: object) -> None:
     assert call("echo", value) == value
 
 
-def test_what_json_has_no_word_for_is_still_json(system: System) -> None:
-    """NaN becomes null, as Lambda's Python runtime has it; the rest is escaped, not broken."""
-    found = json.loads(system.run("invoke", "say_nan"))
+def test_a_response_in_every_script_is_printed_as_it_is(system: System) -> None:
+    """Whether the runtime escapes it or not, it is the same text."""
+    assert json.loads(system.run("invoke", "say_unicode")) == "ü\u2028😀"
 
-    assert found == {"nan": None, "text": "ü\u2028😀"}
+
+@pytest.mark.xfail(strict=True, reason="a response is looked at even if nobody waits for it")
+def test_a_number_that_json_lacks_is_no_failure_of_an_upload(system: System, call: Call) -> None:
+    """Python's runtime writes NaN; where nobody reads the response, nothing has failed."""
+    call("say_nan", {}, wait=False)
+
+    wait_until(lambda: "END RequestId" in logged(system, "say_nan"), "it has run")
+    wait_for(system, "say_nan", 5, succeeded=1, failed=0)
 
 
 def test_an_event_that_is_not_json_is_refused_before_it_is_sent(call: Call) -> None:
