@@ -61,7 +61,7 @@ class Instance(BaseModel):
             raise _none(data) from None
         except PermissionError:
             raise InstanceError(f"{data / _FILE} belongs to another user") from None
-        if not is_running(data):
+        if holder(data) != instance.pid:  # of another that was killed
             raise _none(data)
         return instance
 
@@ -111,6 +111,7 @@ def holding(data: Path) -> Iterator[None]:
             raise InstanceError(
                 f"a system already runs on {data} (process {pid}): `bucketwheel down` stops it"
             )
+        remove(data)  # of one that was killed: nobody must take it for this one
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

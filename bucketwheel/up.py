@@ -71,7 +71,6 @@ class Up:
         """
         self._make_folders()
         with instance.holding(self._data), self._children.signals(), self._stopping():
-            instance.remove(self._data)  # of one that was killed: nobody must look for it
             self._instance = self._start_servers()
             self._start_parts(self._instance)
             self._become_ready()

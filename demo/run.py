@@ -34,7 +34,7 @@ ASKED: Final = Size(800, 800)
 
 def main() -> int:
     """Run the demo; returns the exit status."""
-    for each in (signal.SIGTERM, signal.SIGHUP):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.default_int_handler)
     os.chdir(ROOT)
     screen = Screen()

@@ -6,6 +6,7 @@ Who lacks a server is told how to get it: at home its tests are skipped, in CI t
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,12 @@ def _no_settings_from_outside() -> Iterator[None]:
             if name != "BUCKETWHEEL_MINIO":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """What runs in the background has SIGINT ignored, and so has all that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

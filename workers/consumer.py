@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from celery import Task, bootsteps
+from celery.worker import state
 from celery.worker.consumer import Consumer
 
 from broker import keys
@@ -97,6 +98,9 @@ class FunctionConsumer(Consumer):
         item = json.dumps(message.serializable(), default=_as_text)
         self.app.bury(queue, item.encode(), reason)
         message.ack_log_error(log, self.connection_errors)
+        # What Celery has reserved counts against the pool's limit until it is ready.
+        for request in [each for each in state.reserved_requests if each.message is message]:
+            state.task_ready(request)
 
     def _register(self, name: str) -> None:
         if name not in self.app.tasks:

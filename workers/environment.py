@@ -156,7 +156,7 @@ class Environment:
         failed = headers.get("lambda-runtime-function-error-type")
         if failed is not None:
             self._finish(None, faults.broken_off(failed))
-        elif not _is_json(body):
+        elif self._is_awaited and not _is_json(body):
             self._finish(None, faults.not_json())
         else:
             self._finish(body, None)
@@ -189,6 +189,11 @@ class Environment:
         if self.state != "busy" or self._invocation is None or self._death is not None:
             return 403
         return 202 if id == self._invocation.id else 400
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether somebody reads the response: Python's runtime may write NaN, which is no JSON."""
+        return self._invocation is not None and self._invocation.reply
 
     def _finish(self, response: bytes | None, fault: FunctionFault | None) -> None:
         """End the invocation in hand, and tell."""

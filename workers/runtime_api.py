@@ -19,8 +19,9 @@ log = logging.getLogger("bucketwheel.environment")
 _BASE: Final = "/2018-06-01/runtime/"
 #: AWS allows a response 6 MB and some: `6291556 bytes` is the number its message tells.
 MAX_RESPONSE: Final = MAX_SYNC_PAYLOAD + 100
-#: Bytes of a request's path and headers; what a runtime sends has a tenth of it.
-MAX_HEAD: Final = 65_536
+#: Bytes of a request's path and headers. `awslambdaric` sends an error's trace in a header as well
+#: (`Lambda-Runtime-Function-XRay-Error-Cause`), of 1 MB at most.
+MAX_HEAD: Final = 2 * 1024 * 1024
 
 _STATUS: Final = {
     200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",

