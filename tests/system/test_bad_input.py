@@ -166,15 +166,6 @@ def test_a_broken_message_becomes_a_dead_letter(system: System, what: str) -> No
     assert "in function.steady: " in row["last_error"]
 
 
-def test_broken_messages_take_no_place_in_the_pool(system: System) -> None:
-    """Celery counts what it has handed over and not got back: many of them must not fill it."""
-    dead = status(system, keys.WORKER)["dead"]
-    for _ in range(100):
-        system.redis.lpush(keys.queue("steady"), _message(**_encoded(b"[1, 2, 3]")))
-
-    wait_for(system, keys.WORKER, 20, dead=dead + 100)
-
-
 def test_dead_letters_are_shown_to_people_and_programs(system: System) -> None:
     """`status` has a row for each part that has kept something, `logs` its reasons."""
     for name, item in ((keys.EVENTS, b"rubbish one"), (keys.queue("steady"), b"rubbish two")):

@@ -230,7 +230,8 @@ def test_killing_the_store_loses_nothing_it_has_answered_for(faulty: Faulty, pre
     assert not _again(runs)
 
 
-@pytest.mark.xfail(strict=True, reason="MinIO answers uploads before it has its rules and target")
+# Not strict: whether an upload falls into MinIO's first moments is chance.
+@pytest.mark.xfail(strict=False, reason="MinIO answers uploads before it has its rules and target")
 def test_uploads_to_a_store_that_has_just_begun_are_not_lost(faulty: Faulty, prefix: str) -> None:
     """Also between the moment when it listens and the moment when it tells of uploads."""
     minio = faulty.child("minio")

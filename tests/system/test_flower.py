@@ -186,7 +186,7 @@ def test_revoking_a_running_task_ends_it_alone(
     """`revoke(terminate=True)`: that invocation is given up, not tried again; its like go on."""
     before = wait_for(system, sleeper, running=0, queued=0)
     doomed = call(sleeper, {"seconds": 55}, wait=False)
-    spared = call(sleeper, {"seconds": 10}, wait=False)
+    spared = call(sleeper, {"seconds": 5}, wait=False)
     for id in (doomed, spared):
         _wait_until_active(celery, id)
 
