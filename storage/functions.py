@@ -101,7 +101,7 @@ class FunctionStore:
         """
         try:
             current = self.load(configuration.name)
-        except FunctionNotFound:
+        except (FunctionNotFound, UnreadableFunction):
             version = self._last_version(configuration.name) + 1
         else:
             if not _is_newer(configuration.upload, current.upload):
@@ -160,21 +160,25 @@ class FunctionStore:
                 raise
 
     def _last_version(self, name: str) -> int:
-        """The last version of a function that was removed; 0 if there was none.
+        """The last version of a function that has none in force; 0 if there was none.
 
-        Its number must not come again: environments of that version may still be warm.
+        Its number must not come again: environments of that version may still be warm. One that
+        cannot be read counts as one more than the version before it.
         """
-        key = _key(name)
+        key, unreadable = _key(name), 0
         with asking(f"reading the versions of function {name}"):
             listed = self._client.list_objects(self._bucket, prefix=key, include_version=True)
             for each in listed:  # the newest first
                 if each.object_name == key and not each.is_delete_marker:
-                    return self._read(key, each.version_id).version
-        return 0
+                    found = self._try(key, each.version_id)
+                    if found is not None:
+                        return found.version + unreadable
+                    unreadable += 1
+        return unreadable
 
-    def _try(self, key: str) -> FunctionConfiguration | None:
+    def _try(self, key: str, version_id: str | None = None) -> FunctionConfiguration | None:
         try:
-            return self._read(key)
+            return self._read(key, version_id)
         except UnreadableFunction as error:
             log.warning("left out: %s", error)
             return None

@@ -260,3 +260,14 @@ def test_an_upload_that_no_package_can_be_is_not_fetched(
         FunctionStore(settings, 100).fetch_upload("deployments/big.zip", tmp_path / "fetched.zip")
 
     assert not (tmp_path / "fetched.zip").exists()
+
+
+def test_a_function_that_cannot_be_read_can_be_deployed_again(
+    functions: FunctionStore, store: Minio
+) -> None:
+    """As its message says to; and no number of a version comes again."""
+    functions.save(_configuration("crop"))
+    store.put_object(BUCKET, "functions/crop.json", io.BytesIO(b"{}"), 2)
+
+    assert functions.save(_configuration("crop")).version == 3
+    assert functions.load("crop").version == 3
