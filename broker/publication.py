@@ -47,6 +47,7 @@ class Publisher:
     def __init__(self, redis: Redis, settings: BrokerSettings) -> None:
         self._redis = redis
         self._settings = settings
+        self._deployed = DeployedFunctions(redis)
         self._script = Script("publish")
 
     def publish(
@@ -77,8 +78,8 @@ class Publisher:
 
     def keep(self, letter: DeadLetter) -> None:
         """Keep what cannot be delivered; functions do not matter to it."""
-        deployed = DeployedFunctions(self._redis)
-        while self.publish(Publication(letters=[letter]), deployed.generation()) < 0:
+        publication = Publication(letters=[letter])
+        while self.publish(publication, self._deployed.generation()) < 0:
             pass
 
 

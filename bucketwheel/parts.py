@@ -55,8 +55,7 @@ def _assert_store(store: FunctionStore, storage: StorageSettings) -> bool:
         rules = BucketRules(storage)
         known = None
         while known != (known := store.all()):
-            triggers = [trigger for each in known.values() for trigger in each.triggers]
-            rules.ensure([*triggers, uploads(storage.system_bucket)])
+            rules.ensure_for(known.values())
         roles = Roles(storage)
         for each in known.values():
             roles.grant(each)

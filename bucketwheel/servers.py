@@ -106,12 +106,12 @@ def store_healthy(settings: StorageSettings) -> Healthy:
 
     MinIO says that it is ready before the target is there: what is uploaded then is not told.
     """
-    endpoint = str(settings.s3_endpoint).rstrip("/")
+    endpoint, rules = str(settings.s3_endpoint).rstrip("/"), BucketRules(settings)
 
     def healthy() -> bool:
         try:
             with urlopen(f"{endpoint}/minio/health/ready", timeout=2):  # noqa: S310 (a setting)
-                BucketRules(settings).target()
+                rules.target()
         except (BucketwheelError, OSError):
             return False
         return True

@@ -12,6 +12,11 @@ BucketwheelError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command line imports this module before it knows what is asked
+    from pydantic import ValidationError
+
 
 class BucketwheelError(Exception):
     """Raised when something went wrong that the user can read about and act on."""
@@ -43,3 +48,10 @@ class StoreUnavailable(StorageError):
 
 class UnreadableFunction(StorageError):
     """Raised when a configuration in the store is not of the known shape."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where a document is first not of its shape, and why: `at Records.0.s3: Field required`."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "its top"
+    return f"at {place}: {first['msg']}"

@@ -15,7 +15,7 @@ from urllib.parse import quote_plus, unquote_plus
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from storage.errors import EventFormatError
+from storage.errors import EventFormatError, first_fault
 
 
 class _Part(BaseModel):
@@ -160,7 +160,8 @@ def parse(notification: bytes) -> tuple[EventRecord, ...]:
     except orjson.JSONDecodeError as error:
         raise EventFormatError(f"a notification is not JSON: {error}") from None
     except ValidationError as error:
-        raise EventFormatError(_what_is_wrong(error)) from None
+        message = f"a notification is not of a known shape: {first_fault(error)}"
+        raise EventFormatError(message) from None
 
 
 def _records(notification: object) -> list[_Record]:
@@ -188,9 +189,3 @@ def _record(source: _Record) -> EventRecord:
         request_id=source.responseElements.request_id,
         _source=source,
     )
-
-
-def _what_is_wrong(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "its top"
-    return f"a notification is not of a known shape: at {place}: {first['msg']}"

@@ -24,7 +24,13 @@ from pydantic import ValidationError
 
 from storage.client import asking, connect
 from storage.configuration import UPLOADS, FunctionConfiguration
-from storage.errors import FunctionNotFound, PackageError, StorageError, UnreadableFunction
+from storage.errors import (
+    FunctionNotFound,
+    PackageError,
+    StorageError,
+    UnreadableFunction,
+    first_fault,
+)
 from storage.settings import StorageSettings
 
 log = logging.getLogger("bucketwheel.functions")
@@ -188,10 +194,8 @@ class FunctionStore:
         try:
             return FunctionConfiguration.model_validate_json(response.read())
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "its top"
             raise UnreadableFunction(
-                f"{self._bucket}/{key} is no function configuration: at {place}: {first['msg']};"
+                f"{self._bucket}/{key} is no function configuration: {first_fault(error)};"
                 " deploy the function again"
             ) from None
         finally:

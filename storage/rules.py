@@ -15,7 +15,7 @@ from minio import Minio
 from minio.notificationconfig import NotificationConfig, QueueConfig
 
 from storage.client import administration, asking, connect
-from storage.configuration import Trigger
+from storage.configuration import FunctionConfiguration, Trigger, uploads
 from storage.errors import StorageError
 from storage.settings import StorageSettings
 
@@ -29,6 +29,14 @@ class BucketRules:
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
         self._client: Minio = connect(settings)
+
+    def ensure_for(self, functions: Iterable[FunctionConfiguration]) -> None:
+        """The rules of these functions, and of the platform's own trigger: uploads of code.
+
+        Raises: as `ensure`.
+        """
+        triggers = [trigger for each in functions for trigger in each.triggers]
+        self.ensure([*triggers, uploads(self._settings.system_bucket)])
 
     def ensure(self, triggers: Iterable[Trigger]) -> None:
         """Make the buckets of these triggers, and have each tell exactly these triggers' events.

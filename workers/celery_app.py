@@ -87,7 +87,6 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._functions: Mapping[str, FunctionConfiguration] = {}
-        self._known = False
         self._consumer: FunctionConsumer | None = None
         store, roles = FunctionStore(storage), Roles(storage)
         self._packages = Packages(settings.data / "packages", store.fetch_package)
@@ -154,9 +153,8 @@ class Worker:
 
     def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Called by the watch's thread."""
-        if not self._known:
-            self._packages.keep_only({each.code_sha256 for each in functions.values()})
-        self._functions, self._known = functions, True
+        self._packages.keep_only(each.code_sha256 for each in functions.values())
+        self._functions = functions
         self.supervisor.use(functions)
         if self._consumer is not None and self._consumer.hub is not None:
             self._consumer.hub.call_soon(self._consumer.use, functions)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -30,7 +30,7 @@ from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
 from broker.functions import DeployedFunctions
 from broker.invocation import FunctionFault, Invocation, Outcome
-from storage.configuration import FunctionConfiguration, uploads
+from storage.configuration import FunctionConfiguration
 from storage.errors import PackageError, StorageError
 from storage.functions import FunctionStore
 from storage.roles import Roles
@@ -38,7 +38,7 @@ from storage.rules import BucketRules
 from storage.settings import StorageSettings
 from workers.completion import DEPLOY_RETRIES
 from workers.errors import DeploymentFailed
-from workers.packages import Packages
+from workers.packages import Packages, check_method
 
 log = logging.getLogger("bucketwheel.deployment")
 
@@ -76,7 +76,6 @@ class Deployer:
     ) -> None:
         self._redis = redis
         self._deployed = DeployedFunctions(redis)
-        self._storage = storage
         self._store = store
         self._roles = roles
         self._rules = BucketRules(storage)
@@ -144,12 +143,10 @@ class Deployer:
             return self._save(wanted)
 
     def _save(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
-        known = self._store.all()
         for configuration in wanted:
             self._roles.grant(configuration)
-        merged = {**known, **{each.name: each for each in wanted}}
-        triggers = [trigger for each in merged.values() for trigger in each.triggers]
-        self._rules.ensure([*triggers, uploads(self._storage.system_bucket)])
+        merged = {**self._store.all(), **{each.name: each for each in wanted}}
+        self._rules.ensure_for(merged.values())
         saved = [self._store.save(each) for each in wanted]
         self._deployed.add(saved)
         self._refresh()
@@ -208,8 +205,7 @@ def _manifest(package: Path) -> bytes:
     """The manifest's content, a little more of it than is allowed at most."""
     with ZipFile(package) as archive:
         entry = archive.getinfo(MANIFEST)
-        if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-            raise PackageError(f"{MANIFEST} is compressed by no common method")
+        check_method(entry)
         with archive.open(entry) as file:
             content = file.read(LARGEST_MANIFEST + 1)
     if len(content) > LARGEST_MANIFEST:

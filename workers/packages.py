@@ -66,7 +66,7 @@ class Packages:
             os.rename(files, to)
 
     def keep_only(self, used: Iterable[str]) -> None:
-        """Of what earlier workers left, remove all but these packages."""
+        """Of what earlier workers left, remove all but these packages; again, it does nothing."""
         for name in self._left.difference(used):
             shutil.rmtree(self._folder / name, ignore_errors=True)
         self._left.clear()
@@ -131,10 +131,18 @@ def _place(entry: ZipInfo) -> PurePosixPath:
         raise PackageError(f"{entry.filename!r} would be written outside the package's folder")
     if len(place.parts) > DEPTH:
         raise PackageError(f"{entry.filename[:100]!r} in the package is too deep in folders")
-    if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        # Python's bzip2 and LZMA readers would expand a bomb in memory before any limit is seen.
-        raise PackageError(f"{entry.filename!r} in the package is compressed by no common method")
+    check_method(entry)
     return place
+
+
+def check_method(entry: ZipInfo) -> None:
+    """Refuse Python's bzip2 and LZMA readers: they expand a bomb before any limit is seen.
+
+    Raises:
+        PackageError: the entry is compressed by one of them, or by what Python does not know.
+    """
+    if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise PackageError(f"{entry.filename!r} in the package is compressed by no common method")
 
 
 def _write(package: ZipFile, entry: ZipInfo, target: Path, left: int) -> int:
