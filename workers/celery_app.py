@@ -90,7 +90,7 @@ class Worker:
         self._consumer: FunctionConsumer | None = None
         store, roles = FunctionStore(storage), Roles(storage)
         self._packages = Packages(settings.data / "packages", store.fetch_package)
-        preparation = Preparation(settings.data, storage, self._packages, roles)
+        preparation = Preparation(storage, self._packages, roles)
         redis = connect(broker)
         self.deployer = Deployer(redis, storage, store, roles, self._packages)
         # A restarted worker is another one: what its predecessor held must count as lost.

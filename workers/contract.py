@@ -6,56 +6,42 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from broker.invocation import Invocation
-from storage.configuration import FunctionConfiguration
+from workers.runtimes import runtime
+from workers.sandbox import EnvironmentSpec, Sandbox
 
 _ACCOUNT: Final = "000000000000"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvironmentSpec:
-    """Which function version an environment runs, and with what."""
-
-    id: str
-    configuration: FunctionConfiguration
-    task_root: Path
-    #: Its own /tmp.
-    tmp: Path
-    #: Region, endpoint and role credentials.
-    variables: Mapping[str, str]
-
-
-def variables(spec: EnvironmentSpec, port: int) -> dict[str, str]:
+def variables(sandbox: Sandbox, port: int, initialization: str) -> dict[str, str]:
     """The variables of an environment: the function's own, then Lambda's reserved ones."""
-    configuration = spec.configuration
-    root, version = str(spec.task_root), str(configuration.version)
+    spec, configuration = sandbox.spec, sandbox.spec.configuration
+    version, opt = str(configuration.version), sandbox.opt
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"/usr/local/bin:/usr/bin:/bin:{opt}/bin",
+        "LD_LIBRARY_PATH": f"{sandbox.task_root}:{sandbox.task_root}/lib:{opt}/lib",
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
-        "HOME": str(spec.tmp),
+        "HOME": sandbox.tmp,
         **configuration.environment,
         **spec.variables,
-        "TMPDIR": str(spec.tmp),
+        "TMPDIR": sandbox.tmp,
         "_HANDLER": configuration.handler,
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
         "AWS_LAMBDA_FUNCTION_NAME": configuration.name,
         "AWS_LAMBDA_FUNCTION_VERSION": version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(configuration.memory),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{configuration.name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d')}/[{version}]{spec.id}",
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
         "AWS_SDK_UA_APP_ID": spec.id,
-        "LAMBDA_TASK_ROOT": root,
-        "LAMBDA_RUNTIME_DIR": root,
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "LAMBDA_TASK_ROOT": sandbox.task_root,
+        "LAMBDA_RUNTIME_DIR": sandbox.task_root,
+        **runtime(configuration.runtime).variables(sandbox),
     }
 
 

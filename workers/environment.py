@@ -10,21 +10,20 @@ Lambda Runtime API, one invocation at a time.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import orjson
 
 from broker.invocation import FunctionFault, Invocation, Outcome
 from workers import contract, faults
-from workers.contract import EnvironmentSpec
 from workers.function_log import LogPipe, closing_lines, start_line, timeout_line
 from workers.memory import TICK, Memory
 from workers.process import kill_tree, name_of
 from workers.runtime_api import Connection
+from workers.runtimes import runtime
+from workers.sandbox import EnvironmentSpec, Sandbox, Sandboxes
 from workers.zygote import ForkRequest, Zygote
 
 #: Seconds of initialisation, by AWS's lifecycle.
@@ -54,13 +53,19 @@ class Environment:
     """Lives on the supervisor's loop."""
 
     def __init__(
-        self, spec: EnvironmentSpec, zygote: Zygote, listener: EnvironmentListener
+        self,
+        spec: EnvironmentSpec,
+        zygote: Zygote,
+        sandboxes: Sandboxes,
+        listener: EnvironmentListener,
     ) -> None:
         self.spec = spec
         self.state: State = "starting"
         self.pid = 0
         self.last_used = time.monotonic()
         self._zygote = zygote
+        self._sandboxes = sandboxes
+        self._sandbox: Sandbox | None = None
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._log = LogPipe(self._loop)
@@ -87,7 +92,7 @@ class Environment:
             ZygoteLost: nothing could be forked.
         """
         try:
-            self.spec.tmp.mkdir(parents=True, mode=0o700)
+            self._sandbox = self._sandboxes.open(self.spec)
             self._server = await self._loop.create_server(
                 lambda: Connection(self), "127.0.0.1", 0, backlog=16
             )
@@ -257,7 +262,9 @@ class Environment:
         if self._next is not None:
             self._next.close()
             self._next = None
-        self._loop.run_in_executor(None, _remove, self.spec.tmp)
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            self._loop.run_in_executor(None, self._sandboxes.close, sandbox)
 
     # -- limits ---------------------------------------------------------------------------------
 
@@ -284,13 +291,13 @@ class Environment:
                 timer.cancel()
 
     def _request(self) -> ForkRequest:
-        assert self._server is not None
+        assert self._server is not None and self._sandbox is not None
         port = self._server.sockets[0].getsockname()[1]
         return ForkRequest(
             name_of(self.spec.id),
-            contract.variables(self.spec, port),
-            self.spec.task_root,
-            self.spec.configuration.handler,
+            contract.variables(self._sandbox, port, "on-demand"),
+            self._sandbox,
+            runtime(self.spec.configuration.runtime).command(self._sandbox),
         )
 
 
@@ -300,7 +307,3 @@ def _is_json(body: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

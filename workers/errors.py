@@ -3,6 +3,7 @@
 BucketwheelError
 └── WorkerError              the worker is set up wrong
     ├── DeploymentFailed     a package cannot be deployed; holds the fault, in AWS's names
+    ├── RuntimeMissing       this host lacks what a runtime needs
     └── ZygoteLost           the process that forks environments has gone
 """
 
@@ -22,6 +23,10 @@ class DeploymentFailed(WorkerError):
     def __init__(self, fault: FunctionFault) -> None:
         super().__init__(f"{fault.type}: {fault.message}")
         self.fault = fault
+
+
+class RuntimeMissing(WorkerError):
+    """Raised when this host lacks what a runtime needs; the message says how to get it."""
 
 
 class ZygoteLost(WorkerError):

@@ -10,8 +10,8 @@ from pathlib import Path
 from storage.configuration import FunctionConfiguration
 from storage.roles import Roles
 from storage.settings import StorageSettings
-from workers.contract import EnvironmentSpec
 from workers.packages import Packages
+from workers.sandbox import EnvironmentSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,7 @@ class Prepared:
 class Preparation:
     """Makes specifications; its calls block on the object store the first time, then are cheap."""
 
-    def __init__(
-        self, data: Path, storage: StorageSettings, packages: Packages, roles: Roles
-    ) -> None:
-        self._data = data.absolute()
+    def __init__(self, storage: StorageSettings, packages: Packages, roles: Roles) -> None:
         self._storage = storage
         self._packages = packages
         self._roles = roles
@@ -67,7 +64,7 @@ class Preparation:
             id=id,
             configuration=configuration,
             task_root=task_root,
-            tmp=self._data / "tmp" / id,
+            layers=None,
             variables={
                 "AWS_REGION": self._storage.s3_region,
                 "AWS_DEFAULT_REGION": self._storage.s3_region,

@@ -24,11 +24,11 @@ from storage.errors import BucketwheelError, PackageError
 from workers import faults
 from workers.bookkeeper import Bookkeeper
 from workers.completion import Completion, Post
-from workers.contract import EnvironmentSpec
 from workers.delivery import Delivery, Run
 from workers.environment import Environment
 from workers.fleet import Fleet, has_room, starves_another, to_give_way
 from workers.preparation import Preparation, Prepared
+from workers.sandbox import EnvironmentSpec, Sandboxes
 from workers.settings import WorkerSettings
 from workers.trial import Trial
 from workers.zygote import Zygote
@@ -58,6 +58,7 @@ class Supervisor:
         self._loop = asyncio.new_event_loop()
         self._bookkeeper = Bookkeeper(ledger, self._loop)
         self._zygote = Zygote()
+        self._sandboxes = Sandboxes(settings.data / "tmp")
         self._fleets: dict[str, Fleet] = {}
         #: What each environment was prepared with, until it ends.
         self._prepared: dict[Environment, Prepared] = {}
@@ -241,7 +242,7 @@ class Supervisor:
     async def _fork(self, fleet: Fleet, configuration: FunctionConfiguration) -> None:
         prepare = partial(self._preparation.prepare, configuration)
         prepared = await self._loop.run_in_executor(self._threads, prepare)
-        environment = Environment(prepared.spec, self._zygote, self)
+        environment = Environment(prepared.spec, self._zygote, self._sandboxes, self)
         self._prepared[environment], self._initialising[environment] = prepared, fleet
         try:
             await environment.start()
@@ -282,7 +283,7 @@ class Supervisor:
     # -- deployments ----------------------------------------------------------------------------
 
     async def _trial(self, spec: EnvironmentSpec, event: bytes) -> Outcome:
-        return await Trial(spec, self._zygote).run(event)
+        return await Trial(spec, self._zygote, self._sandboxes).run(event)
 
     def _begin_deployment(self, run: Run) -> None:
         if self._stopping:

@@ -6,16 +6,16 @@ import asyncio
 import uuid
 
 from broker.invocation import FunctionFault, Invocation, Outcome
-from workers.contract import EnvironmentSpec
 from workers.environment import Environment
+from workers.sandbox import EnvironmentSpec, Sandboxes
 from workers.zygote import Zygote
 
 
 class Trial:
     """Deployment tries a package in it: user code runs nowhere else."""
 
-    def __init__(self, spec: EnvironmentSpec, zygote: Zygote) -> None:
-        self._environment = Environment(spec, zygote, self)
+    def __init__(self, spec: EnvironmentSpec, zygote: Zygote, sandboxes: Sandboxes) -> None:
+        self._environment = Environment(spec, zygote, sandboxes, self)
         self._function = spec.configuration.name
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from workers.errors import ZygoteLost
+from workers.sandbox import Sandbox
 from workers.zygote_process import MESSAGE
 
 log = logging.getLogger("bucketwheel.zygote")
@@ -32,8 +32,9 @@ class ForkRequest:
     #: Its process name, at most 15 characters.
     name: str
     variables: Mapping[str, str]
-    task_root: Path
-    handler: str
+    sandbox: Sandbox
+    #: The program to become; empty: AWS's runtime client in the forked interpreter.
+    command: tuple[str, ...] = ()
 
 
 class Zygote:
@@ -89,8 +90,8 @@ class Zygote:
             "serial": self._serial,
             "name": request.name,
             "variables": dict(request.variables),
-            "task_root": str(request.task_root),
-            "handler": request.handler,
+            "task_root": request.sandbox.task_root,
+            "handler": request.sandbox.spec.configuration.handler,
         }
         try:
             socket.send_fds(self._channel, [json.dumps(message).encode()], [log_end])
