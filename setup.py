@@ -31,6 +31,7 @@ setup(
         "psutil>=6,<8",
         "pydantic>=2.10,<3",
         "pydantic-settings>=2.7,<3",
+        "pyyaml>=6,<7",  # reads templates
         "redis>=6.1,<9",
         "rich>=13.9,<16",
     ],
@@ -40,7 +41,7 @@ setup(
             "hypothesis>=6.100,<7",
             "pytest>=8.3,<10",
         ],
-        "lint": ["import-linter>=2.1,<3", "mypy>=1.15,<3", "ruff>=0.9,<1"],
+        "lint": ["import-linter>=2.1,<3", "mypy>=1.15,<3", "ruff>=0.9,<1", "types-pyyaml>=6,<7"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -9,6 +9,7 @@ from typing import Any
 from redis import Redis
 
 from broker import keys
+from broker.fleets import FleetReport, fleets
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +17,20 @@ class FunctionStatus:
     """One function's numbers at this moment."""
 
     function: str
+    #: In line, or in a worker's hands while its function is at a limit.
     queued: int
     running: int
+    #: Environments that are idle.
+    warm: int
     retrying: int
     succeeded: int
     failed: int
     dead: int
     cold_starts: int
+    #: Invocations that had to wait for a limit.
+    throttled: int
+    #: Why it does not grow; empty: nothing is in the way.
+    limit: str
     #: Seconds the oldest waiting invocation has waited; 0 when none waits.
     oldest: float
     last_error: str
@@ -30,7 +38,7 @@ class FunctionStatus:
 
 def overview(redis: Redis, functions: list[str]) -> list[FunctionStatus]:
     """The numbers of these functions, in their order."""
-    running = _running(redis)
+    running, at_workers = _running(redis), fleets(redis)
     retrying = _retrying(redis)
     now = _now(redis)
     pipeline = redis.pipeline(transaction=False)
@@ -40,7 +48,7 @@ def overview(redis: Redis, functions: list[str]) -> list[FunctionStatus]:
         pipeline.hgetall(keys.counters(function))
     answers = pipeline.execute()
     return [
-        _status(function, answers[at * 3 : at * 3 + 3], now, running, retrying)
+        _status(answers[at * 3 : at * 3 + 3], now, running, retrying, _fleet(function, at_workers))
         for at, function in enumerate(functions)
     ]
 
@@ -58,14 +66,27 @@ def workers_alive(redis: Redis) -> list[str]:
     return [id.partition(":")[0] for id in ids if redis.exists(keys.worker_alive(id))]
 
 
+def _fleet(function: str, at_workers: dict[str, FleetReport]) -> FleetReport:
+    return at_workers.get(function) or FleetReport(function, 0, 0, 0, 0, "")
+
+
 def _status(
-    function: str, found: list[Any], now: float, running: Counter[str], retrying: Counter[str]
+    found: list[Any],
+    now: float,
+    running: Counter[str],
+    retrying: Counter[str],
+    fleet: FleetReport,
 ) -> FunctionStatus:
     queued, oldest, counted = found
+    function = fleet.function
+    waiting = min(fleet.waiting, running[function])
     return FunctionStatus(
         function=function,
-        queued=queued,
-        running=running[function],
+        queued=queued + waiting,
+        running=running[function] - waiting,
+        warm=fleet.idle,
+        throttled=int(counted.get(b"throttled", 0)),
+        limit=fleet.limit,
         retrying=retrying[function],
         succeeded=int(counted.get(b"succeeded", 0)),
         failed=int(counted.get(b"failed", 0)),

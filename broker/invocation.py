@@ -27,6 +27,14 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttled:
+    """What a worker gets instead of an invocation while as many as are reserved run already."""
+
+    id: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionFault:
     """A function error as AWS words it: what `errorType`, `errorMessage`, `stackTrace` hold."""
 

@@ -11,7 +11,8 @@
 | `functions:generation`        | string | counts changes of functions                 | deployment          |
 | `invocation:<id>`             | hash   | ledger entry of an unfinished invocation:   | intake, calls,      |
 |                               |        | function event label state attempt failures | worker, reaper      |
-|                               |        | worker reply lost (workers that died of it) |                     |
+|                               |        | worker reply throttled lost (workers that   |                     |
+|                               |        | died of it)                                 |                     |
 | `queued:<function>`           | zset   | id -> ms since when its message is queued   | all of these        |
 | `queues`                      | set    | functions that ever had work queued         | intake, calls       |
 | `delayed`                     | zset   | id -> ms when its retry is due              | worker              |
@@ -19,11 +20,15 @@
 |                               |        | invocations                                 |                     |
 | `worker:<id>:alive`           | string | expires when the worker is dead             | worker              |
 | `running:<worker>`            | hash   | id -> function, what the worker holds       | worker, reaper      |
+| `concurrent:<function>`       | set    | ids of its invocations that workers hold    | worker, reaper      |
+| `fleets:<worker>`             | hash   | function -> its environments there (JSON);  | worker              |
+|                               |        | empty name: the host; expires               |                     |
+| `wake:<worker>`               | list   | ends the worker's wait for messages; expires| worker              |
 | `reply:<id>`                  | list   | the response somebody waits for; expires    | worker              |
 | `dead`                        | hash   | id -> dead letter (JSON)                    | worker, intake      |
 | `dead:index`                  | zset   | id -> ms when it was given up               | worker, intake      |
 | `counters:<function>`         | hash   | succeeded failed retried dead cold_starts   | worker, intake      |
-|                               |        | last_error                                  |                     |
+|                               |        | throttled last_error                        |                     |
 | `logs:<function>`             | stream | what its invocations logged, capped         | worker, intake      |
 | `deployment:<id>`             | stream | steps of one deployment; expires            | worker              |
 | `deploying`                   | string | held by the one that registers functions    | worker              |
@@ -94,6 +99,21 @@ def worker_alive(worker: str) -> str:
 def running(worker: str) -> str:
     """Hash of the invocations a worker holds, each with its function."""
     return f"{PREFIX}running:{worker}"
+
+
+def concurrent(function: str) -> str:
+    """Set of a function's invocations that workers hold, on all hosts."""
+    return f"{PREFIX}concurrent:{function}"
+
+
+def fleets(worker: str) -> str:
+    """Hash of what a worker tells about its environments."""
+    return f"{PREFIX}fleets:{worker}"
+
+
+def wake(worker: str) -> str:
+    """List whose item ends a worker's wait for messages."""
+    return f"{PREFIX}wake:{worker}"
 
 
 def reply(id: str) -> str:

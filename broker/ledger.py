@@ -12,8 +12,9 @@ import orjson
 from redis import Redis
 from redis.exceptions import NoScriptError
 
+from broker import message
 from broker.dead_letter import DeadLetter, as_json
-from broker.invocation import FunctionFault, Invocation, Outcome
+from broker.invocation import FunctionFault, Invocation, Outcome, Throttled
 from broker.logs import entries
 from broker.scripts import Argument, Script
 from broker.settings import BrokerSettings
@@ -27,6 +28,8 @@ class Claim:
     function: str
     #: Given when the message came from a plain Celery client: the ledger does not know it yet.
     event: bytes | None = None
+    #: The function's reserved concurrency.
+    reserved: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,13 @@ class Closing:
     retries: int
     #: Put back in line, not run: its worker stops.
     returned: bool = False
+    #: Whether it had to wait for a limit of this host.
+    throttled: bool = False
+
+
+#: What comes of a claim: the invocation to run; or `Throttled`, and it is in line again; or None
+#: when it has finished or a living worker holds it.
+Begun = Invocation | Throttled | None
 
 
 def invocation_id(identity: str, function: str) -> str:
@@ -56,11 +66,10 @@ class Ledger:
 
     def exchange(
         self, closings: Sequence[Closing], claims: Sequence[Claim]
-    ) -> tuple[list[bool], list[Invocation | None]]:
+    ) -> tuple[list[bool], list[Begun]]:
         """Close attempts, then claim invocations, in one round trip.
 
-        Returns whether each closing was of the current attempt, and for each claim the invocation
-        to run, or None when it has finished or a living worker holds it.
+        Returns whether each closing was of the current attempt, and what came of each claim.
         """
         calls = [(self._finish, self._closing_arguments(closings), bool(closings))]
         calls.append((self._begin, self._claim_arguments(claims), bool(claims)))
@@ -85,6 +94,7 @@ class Ledger:
         arguments: list[Argument] = [self._worker, self._settings.duplicate_window]
         for claim in claims:
             arguments += (claim.id, claim.function, claim.event or "")
+            arguments += ("", "") if claim.reserved is None else (claim.reserved, _again(claim))
         return arguments
 
     def _closing_arguments(self, closings: Iterable[Closing]) -> list[Argument]:
@@ -104,7 +114,7 @@ class Ledger:
             "returned" if closing.returned else outcome.status,
             closing.retries,
             0 if closing.returned else self._delay(invocation.failures),
-            "1" if outcome.init_ms is not None else "",
+            _counted(closing),
             reply(outcome) if invocation.reply else "",
             letter.render() if letter else "",
             letter.reason if letter else "",
@@ -117,9 +127,21 @@ class Ledger:
         return int(self._settings.retry_delay * 1000 * 2**failures)
 
 
-def _invocation(claim: Claim, begun: list[Any]) -> Invocation | None:
+def _again(claim: Claim) -> bytes:
+    """The message that puts an invocation back in line."""
+    return message.render(claim.function, [claim.id], "")
+
+
+def _counted(closing: Closing) -> str:
+    cold = "cold_starts" if closing.outcome.init_ms is not None else ""
+    return f"{cold} throttled" if closing.throttled else cold
+
+
+def _invocation(claim: Claim, begun: list[Any]) -> Begun:
     if not begun:
         return None
+    if begun == [b"throttled"]:
+        return Throttled(claim.id, claim.function)
     event, attempt, failures, reply = begun
     return Invocation(claim.id, claim.function, event, attempt, failures, reply == b"1")
 

@@ -20,14 +20,14 @@ _declared: list[tuple[Declaration, Callable[..., Any]]] = []
 
 #: AWS's event names, and those with a star for several of them. `ObjectCreated:*` means finished
 #: writes here: the store's own star includes tagging, with which a function would call itself.
-_WRITES: Final = (
+WRITES: Final = (
     "ObjectCreated:Put",
     "ObjectCreated:Post",
     "ObjectCreated:Copy",
     "ObjectCreated:CompleteMultipartUpload",
 )
-_REMOVALS: Final = ("ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated")
-_STARS: Final = {"ObjectCreated:*": _WRITES, "ObjectRemoved:*": _REMOVALS}
+REMOVALS: Final = ("ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated")
+STARS: Final = {"ObjectCreated:*": WRITES, "ObjectRemoved:*": REMOVALS}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Declaration:
     triggers: tuple[dict[str, Any], ...] = ()
     writes: tuple[str, ...] | None = None
     maximum_retry_attempts: int = 2
+    reserved_concurrency: int | None = None
+    provisioned_concurrency: int = 0
+    snap_start: bool = False
+    layers: tuple[str, ...] = ()
+    ephemeral_storage: int = 512
 
 
 @overload
@@ -62,6 +67,11 @@ def function(
     environment: Mapping[str, str] | None = None,
     writes: str | Sequence[str] | None = None,
     maximum_retry_attempts: int = 2,
+    reserved_concurrency: int | None = None,
+    provisioned_concurrency: int = 0,
+    snap_start: bool = False,
+    layers: str | Sequence[str] = (),
+    ephemeral_storage: int = 512,
 ) -> Callable[[Handler], Handler]: ...
 
 
@@ -79,6 +89,11 @@ def function(
     environment: Mapping[str, str] | None = None,
     writes: str | Sequence[str] | None = None,
     maximum_retry_attempts: int = 2,
+    reserved_concurrency: int | None = None,
+    provisioned_concurrency: int = 0,
+    snap_start: bool = False,
+    layers: str | Sequence[str] = (),
+    ephemeral_storage: int = 512,
 ) -> Any:
     """Declare a Lambda handler `f(event, context)` as a function; it stays callable as it is.
 
@@ -93,6 +108,11 @@ def function(
         environment: Environment variables.
         writes: `bucket` or `bucket/prefix`, where it may write; without it, anywhere in `bucket`.
         maximum_retry_attempts: 0 to 2, after 1 and 2 minutes.
+        reserved_concurrency: How many invocations may run at once; 0 pauses the function.
+        provisioned_concurrency: How many environments are kept warm.
+        snap_start: Fork environments from one that has imported the code already.
+        layers: `name`, at its newest version at deployment, or `name:2`; up to 5, the last wins.
+        ephemeral_storage: Megabytes of `/tmp`, 512 to 10,240.
 
     Raises:
         TypeError: an argument is of the wrong type, or what is decorated is no handler.
@@ -107,6 +127,12 @@ def function(
         "writes": None if writes is None else _writes(writes),
         "maximum_retry_attempts": _number(
             "maximum_retry_attempts", maximum_retry_attempts, 0, 2, "retries"
+        ),
+        **_concurrency(reserved_concurrency, provisioned_concurrency),
+        "snap_start": _flag("snap_start", snap_start),
+        "layers": _layers(layers),
+        "ephemeral_storage": _number(
+            "ephemeral_storage", ephemeral_storage, 512, 10_240, "megabytes"
         ),
     }
     if name is not None:
@@ -133,6 +159,7 @@ _NAME: Final = r"[a-zA-Z0-9_-]{1,64}"
 _BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _BUCKETS: Final = "3 to 63 lower-case letters, digits, '.' or '-'"
 _VARIABLE: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
+_LAYER: Final = r"[a-zA-Z0-9_-]{1,140}(:[1-9][0-9]{0,8})?"
 #: Bytes of all names and values together: AWS Lambda's quota.
 _ENVIRONMENT: Final = 4_096
 
@@ -145,12 +172,33 @@ def _trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, An
     _match("bucket", bucket, _BUCKET, _BUCKETS)
     if not isinstance(prefix, str):
         raise TypeError(f"@function: prefix must be a str, not {prefix!r}")
-    return {
-        "bucket": bucket,
-        "events": None if events is None else _events(events),
-        "prefix": prefix,
-        "suffixes": _texts("suffix", suffix),
-    }
+    trigger = {"bucket": bucket, "prefix": prefix, "suffixes": _texts("suffix", suffix)}
+    return {**trigger, "events": _events(events)} if events else trigger
+
+
+def _concurrency(reserved: Any, provisioned: Any) -> dict[str, Any]:
+    found = {"provisioned_concurrency": _environments("provisioned_concurrency", provisioned)}
+    if reserved is not None:
+        found["reserved_concurrency"] = _environments("reserved_concurrency", reserved)
+        if provisioned > reserved:
+            raise ValueError(
+                f"@function: provisioned_concurrency must be at most reserved_concurrency,"
+                f" {reserved:,}, not {provisioned:,}"
+            )
+    return found
+
+
+def _environments(what: str, value: Any) -> int:
+    return _number(what, value, 0, 10_000, "environments")
+
+
+def _layers(layers: Any) -> tuple[str, ...]:
+    found = _texts("layers", layers)
+    for each in found:
+        _match("each of layers", each, _LAYER, "a layer's 'name' or 'name:version'")
+    if len(found) > 5:
+        raise ValueError(f"@function: layers must be at most 5, not {len(found)}")
+    return found
 
 
 def _writes(patterns: Any) -> tuple[str, ...]:
@@ -166,10 +214,10 @@ def _events(events: Any) -> tuple[str, ...]:
     names: list[str] = []
     for event in _texts("events", events):
         event = event.removeprefix("s3:")
-        if event not in (*_STARS, *_WRITES, *_REMOVALS):
-            known = ", ".join((*_STARS, *_WRITES, *_REMOVALS))
+        if event not in (*STARS, *WRITES, *REMOVALS):
+            known = ", ".join((*STARS, *WRITES, *REMOVALS))
             raise ValueError(f"@function: {event!r} is no event; these are: {known}")
-        names += _STARS.get(event, (event,))
+        names += STARS.get(event, (event,))
     return tuple(dict.fromkeys(names))
 
 
@@ -206,6 +254,12 @@ def _number(what: str, value: Any, least: int, most: int, unit: str) -> int:
         raise TypeError(f"@function: {what} must be an int, not {value!r}")
     if not least <= value <= most:
         raise ValueError(f"@function: {what} must be {least:,} to {most:,} {unit}, not {value:,}")
+    return value
+
+
+def _flag(what: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"@function: {what} must be a bool, not {value!r}")
     return value
 
 

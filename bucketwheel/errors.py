@@ -5,6 +5,8 @@ BucketwheelError
 ├── FunctionError            a function that was called failed
 ├── InstanceError            no system runs here, or another one does
 ├── PackingError             the code given cannot be packed
+│   ├── BuildError           a tool that builds it is missing, or has failed
+│   └── TemplateError        a template says what is not known or not supported here
 └── StartError               a part of the system could not be started
 """
 
@@ -33,6 +35,14 @@ class InstanceError(BucketwheelError):
 
 class PackingError(BucketwheelError):
     """Raised when the code given cannot be packed."""
+
+
+class BuildError(PackingError):
+    """Raised when a tool that builds the code is missing, or has failed."""
+
+
+class TemplateError(PackingError):
+    """Raised when a template says what is not known or not supported here."""
 
 
 class StartError(BucketwheelError):

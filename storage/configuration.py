@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 EventName = Literal[
     "ObjectCreated:Put",
@@ -28,6 +35,8 @@ WRITING_EVENTS: tuple[EventName, ...] = (
 
 #: Bytes of all names and values together: AWS Lambda's quota.
 ENVIRONMENT: Final = 4_096
+#: Layers of one function: AWS Lambda's quota.
+LAYERS: Final = 5
 
 _BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 #: What the pattern lets through and the store does not: among others, IP addresses.
@@ -42,7 +51,7 @@ def _bucket(name: str) -> str:
     return name
 
 
-def _write_pattern(pattern: str) -> str:
+def _key_pattern(pattern: str) -> str:
     """A bucket alone is all of it, and never the start of another bucket's name."""
     bucket, _, prefix = pattern.partition("/")
     return f"{_bucket(bucket)}/{prefix}"
@@ -55,7 +64,20 @@ def _within_quota(variables: dict[str, str]) -> dict[str, str]:
     return variables
 
 
+def _one_version_each(layers: tuple[str, ...]) -> tuple[str, ...]:
+    names = [each.partition(":")[0] for each in layers]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"layer {name!r} is named {names.count(name)} times")
+    return layers
+
+
 FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+LayerName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,140}$")]
+#: `name`, the newest version at deployment, or `name:2`.
+LayerReference = Annotated[
+    str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,140}(:[1-9][0-9]{0,8})?$")
+]
 #: AWS's names of runtimes; which of them a host can run is known there only.
 RuntimeName = Annotated[
     str,
@@ -66,11 +88,26 @@ RuntimeName = Annotated[
 ]
 #: The runtime of the Python that runs this.
 PYTHON: Final = f"python3.{sys.version_info.minor}"
+#: In the order in which they are laid over one another below /opt: the last one wins.
+LayerReferences = Annotated[
+    tuple[LayerReference, ...], Field(max_length=LAYERS), AfterValidator(_one_version_each)
+]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 BucketName = Annotated[str, AfterValidator(_bucket)]
-WritePattern = Annotated[str, AfterValidator(_write_pattern)]
+KeyPattern = Annotated[str, AfterValidator(_key_pattern)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 VariableText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+HandlerName = Annotated[str, StringConstraints(pattern=r"^[^\s]{1,128}$")]
+Variables = Annotated[dict[VariableName, VariableText], AfterValidator(_within_quota)]
+#: Megabytes.
+Memory = Annotated[int, Field(ge=128, le=10_240)]
+#: Seconds.
+Timeout = Annotated[int, Field(ge=1, le=900)]
+#: Megabytes of a function's own /tmp.
+EphemeralStorage = Annotated[int, Field(ge=512, le=10_240)]
+#: Environments on all hosts together.
+Concurrency = Annotated[int, Field(ge=0, le=10_000)]
+RetryAttempts = Annotated[int, Field(ge=0, le=2)]
 
 
 class _Frozen(BaseModel):
@@ -89,38 +126,58 @@ class Trigger(_Frozen):
 class Layer(_Frozen):
     """One immutable version of a layer: files that functions see below /opt."""
 
-    name: FunctionName
+    name: LayerName
     version: int = Field(ge=1)
     #: SHA-256 of its package, hexadecimal; it is also the package's name in the store.
     code_sha256: Sha256
 
 
-class FunctionConfiguration(_Frozen):
-    """One immutable version of a function. Limits are AWS Lambda's quotas."""
+class _Function(_Frozen):
+    """What is said of a function, and kept of it. Limits are AWS Lambda's quotas."""
 
     name: FunctionName
-    version: int = Field(default=1, ge=1)
     runtime: RuntimeName = PYTHON
-    handler: str = Field(pattern=r"^[^\s]{1,128}$")
-    #: Megabytes.
-    memory: int = Field(default=128, ge=128, le=10_240)
-    #: Seconds.
-    timeout: int = Field(default=3, ge=1, le=900)
-    #: Megabytes of its own /tmp.
-    ephemeral_storage: int = Field(default=512, ge=512, le=10_240)
-    environment: Annotated[dict[VariableName, VariableText], AfterValidator(_within_quota)] = {}
+    handler: HandlerName
+    memory: Memory = 128
+    timeout: Timeout = 3
+    ephemeral_storage: EphemeralStorage = 512
+    environment: Variables = {}
     triggers: tuple[Trigger, ...] = ()
     #: `bucket/prefix` patterns the role may write to; None: anywhere in the triggering buckets.
-    writes: tuple[WritePattern, ...] | None = None
-    maximum_retry_attempts: int = Field(default=2, ge=0, le=2)
+    writes: tuple[KeyPattern, ...] | None = None
+    #: `bucket/prefix` patterns the role may read, besides the triggering buckets.
+    reads: tuple[KeyPattern, ...] = ()
+    maximum_retry_attempts: RetryAttempts = 2
     #: Invocations that may run at once on all hosts together; 0 pauses the function.
-    reserved_concurrency: int | None = Field(default=None, ge=0, le=10_000)
+    reserved_concurrency: Concurrency | None = None
     #: Environments kept warm on all hosts together.
-    provisioned_concurrency: int = Field(default=0, ge=0, le=10_000)
+    provisioned_concurrency: Concurrency = 0
     #: Whether environments are forked from one that has imported the code already.
     snap_start: bool = False
-    #: In the order in which they are laid over one another below /opt: the last one wins.
-    layers: tuple[Layer, ...] = Field(default=(), max_length=5)
+
+    @model_validator(mode="after")
+    def _within_reserved(self) -> Self:
+        reserved = self.reserved_concurrency
+        if reserved is not None and self.provisioned_concurrency > reserved:
+            raise ValueError(
+                f"provisioned concurrency, {self.provisioned_concurrency:,}, must be at most"
+                f" reserved concurrency, {reserved:,}"
+            )
+        return self
+
+
+class FunctionDeclaration(_Function):
+    """What a package or a template asks for; deployment makes a version of it."""
+
+    layers: LayerReferences = ()
+
+
+class FunctionConfiguration(_Function):
+    """One immutable version of a function."""
+
+    version: int = Field(default=1, ge=1)
+    #: As declared, each at the version that it had at deployment.
+    layers: tuple[Layer, ...] = Field(default=(), max_length=LAYERS)
     #: SHA-256 of the code package, hexadecimal; it is also the package's name in the store.
     code_sha256: Sha256
     #: Sequencer of the upload this version came from: uploads take effect in their order.

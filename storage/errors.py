@@ -5,9 +5,10 @@ BucketwheelError
 └── StorageError
     ├── EventFormatError     a notification is not of a known shape
     ├── FunctionNotFound     no function of that name is deployed
+    ├── LayerNotFound        no layer of that name and version is published
     ├── PackageError         a code package cannot be used
     ├── StoreUnavailable     the object store refused or did not answer
-    └── UnreadableFunction   a configuration in the store is not of the known shape
+    └── UnreadableFunction   what the store has of a function or layer is not of the known shape
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class FunctionNotFound(StorageError):
     """Raised when no function of that name is deployed."""
 
 
+class LayerNotFound(StorageError):
+    """Raised when no layer of that name and version is published."""
+
+
 class PackageError(StorageError):
     """Raised when a code package is damaged, hostile or too large."""
 
@@ -47,7 +52,7 @@ class StoreUnavailable(StorageError):
 
 
 class UnreadableFunction(StorageError):
-    """Raised when a configuration in the store is not of the known shape."""
+    """Raised when what the store has of a function or layer is not of the known shape."""
 
 
 def first_fault(error: ValidationError) -> str:

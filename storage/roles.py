@@ -62,7 +62,7 @@ class Roles:
         """Make the user that people work with: every bucket, but the system bucket for uploads."""
         system = f"arn:aws:s3:::{self._settings.system_bucket}"
         changes = ["s3:List*", "s3:Put*", "s3:Delete*", "s3:ForceDeleteBucket"]
-        hidden = [f"{system}/code/*", f"{system}/functions/*"]
+        hidden = [f"{system}/{each}/*" for each in ("code", "functions", "layers")]
         statements = [
             _allow(["s3:*"], ["arn:aws:s3:::*"]),
             {"Effect": "Deny", "Action": changes, "Resource": [system]},
@@ -111,7 +111,8 @@ class Roles:
 
 
 def policy(configuration: FunctionConfiguration, system_bucket: str) -> list[dict[str, Any]]:
-    """Read where it is triggered, write where it says; without a word, in the same buckets.
+    """Read where it is triggered and where it says, write where it says; without a word, where it
+    is triggered.
 
     Never anything in the system bucket: other functions' code and variables lie there.
     """
@@ -125,7 +126,10 @@ def policy(configuration: FunctionConfiguration, system_bucket: str) -> list[dic
         statements.append(_allow(_READ, [f"arn:aws:s3:::{bucket}/*" for bucket in buckets]))
     if writes:
         statements.append(_allow(_WRITE, [f"arn:aws:s3:::{pattern}*" for pattern in writes]))
-    seen = sorted({pattern.split("/", 1)[0] for pattern in writes}.union(buckets))
+    if configuration.reads:
+        statements.append(_allow(_READ, [f"arn:aws:s3:::{each}*" for each in configuration.reads]))
+    named = (*writes, *configuration.reads)
+    seen = sorted({pattern.split("/", 1)[0] for pattern in named}.union(buckets))
     if seen:
         statements.append(_allow(_BUCKET, [f"arn:aws:s3:::{bucket}" for bucket in seen]))
     return statements

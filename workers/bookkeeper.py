@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from broker.connection import UNAVAILABLE
-from broker.invocation import Invocation
-from broker.ledger import Claim, Closing, Ledger
+from broker.ledger import Begun, Claim, Closing, Ledger
 
 log = logging.getLogger("bucketwheel.bookkeeper")
 
@@ -24,7 +23,7 @@ log = logging.getLogger("bucketwheel.bookkeeper")
 BATCH: Final = 100
 
 T = TypeVar("T")
-Begun = Callable[[Invocation | None], None]
+Then = Callable[[Begun], None]
 Closed = Callable[[bool], None]
 
 
@@ -34,7 +33,7 @@ class Bookkeeper:
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:
         self._ledger = ledger
         self._loop = loop
-        self._claims: deque[tuple[Claim, Begun]] = deque()
+        self._claims: deque[tuple[Claim, Then]] = deque()
         self._closings: deque[tuple[Closing, Closed]] = deque()
         self._work = threading.Event()
         self._stopping = threading.Event()
@@ -51,8 +50,8 @@ class Bookkeeper:
         if self._thread.is_alive():
             self._thread.join(deadline)
 
-    def claim(self, claim: Claim, then: Begun) -> None:
-        """Claim an invocation; `then` gets it on the loop, or None when there is nothing to do."""
+    def claim(self, claim: Claim, then: Then) -> None:
+        """Claim an invocation; `then` gets on the loop what came of it."""
         self._claims.append((claim, then))
         self._work.set()
 
@@ -103,7 +102,7 @@ def _first(waiting: deque[T]) -> list[T]:
 
 
 def _tell(
-    answers: list[tuple[Closed, bool]], begins: list[tuple[Begun, Invocation | None]]
+    answers: list[tuple[Closed, bool]], begins: list[tuple[Then, Begun]]
 ) -> None:
     for closed, done in answers:
         closed(done)

@@ -12,7 +12,7 @@ import resource
 import secrets
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from celery import Celery
@@ -34,9 +34,11 @@ from workers.delivery import revoked
 from workers.deployment import Deployer
 from workers.errors import WorkerError
 from workers.function_watch import FunctionWatch
+from workers.layers import Layers
 from workers.lease import Lease
 from workers.packages import Packages
 from workers.preparation import Preparation
+from workers.report import Report
 from workers.settings import WorkerSettings
 from workers.supervisor import Supervisor
 from workers.transport import FunctionTransport
@@ -88,9 +90,11 @@ class Worker:
         self._settings = settings
         self._functions: Mapping[str, FunctionConfiguration] = {}
         self._consumer: FunctionConsumer | None = None
+        self._resting: frozenset[str] = frozenset()
         store, roles = FunctionStore(storage), Roles(storage)
         self._packages = Packages(settings.data / "packages", store.fetch_package)
-        preparation = Preparation(storage, self._packages, roles)
+        self._layers = Layers(settings.data / "layers", self._packages)
+        preparation = Preparation(storage, self._packages, self._layers, roles)
         redis = connect(broker)
         self.deployer = Deployer(redis, storage, store, roles, self._packages)
         # A restarted worker is another one: what its predecessor held must count as lost.
@@ -99,10 +103,11 @@ class Worker:
             settings, Ledger(redis, id, broker), preparation, self.deployer.deploy
         )
         self.lease = Lease(broker, id)
+        self.report = Report(broker, id, self.supervisor.report, self.supervisor.share)
         self.watch = FunctionWatch(broker, store.all, self._use)
         self.deployer.serve(self.supervisor.trial, self.watch.run_once)
         self._publisher = Publisher(redis, broker)
-        self.app = self._make_app(broker)
+        self.app = self._make_app(broker, keys.wake(id))
 
     def start(self) -> None:
         """Run until SIGTERM or SIGINT; then drain."""
@@ -119,18 +124,20 @@ class Worker:
         )
         self.lease.start()
         self.watch.start()
+        self.report.start()
         log.info("worker %s is ready", self._settings.worker_name)
         try:
             worker.start()
         finally:
+            self.report.stop()
             self.watch.stop()
             self.lease.stop()
 
-    def _make_app(self, broker: BrokerSettings) -> Celery:
-        FunctionTransport.install(self._bury)
+    def _make_app(self, broker: BrokerSettings, wake: str) -> Celery:
+        FunctionTransport.install(self._bury, wake)
         app = make_app(broker)
         app.supervisor, app.lease = self.supervisor, self.lease
-        app.on_consumer, app.bury = self._on_consumer, self._bury
+        app.on_consumer, app.on_rest, app.bury = self._on_consumer, self._on_rest, self._bury
         app.steps["consumer"].update({FollowFunctions, HoldLease})
         task_revoked.connect(self._on_revoked)
         _check(app)
@@ -139,6 +146,16 @@ class Worker:
     def _on_consumer(self, consumer: FunctionConsumer) -> None:
         self._consumer = consumer
         consumer.use(self._functions)
+        consumer.rest(self._resting)
+
+    def _on_rest(self, functions: frozenset[str]) -> None:
+        """The supervisor has as much of these functions as it can use. Its thread."""
+        self._resting = functions
+        self.app.post(self._rest)
+
+    def _rest(self) -> None:
+        if self._consumer is not None:
+            self._consumer.rest(self._resting)
 
     def _on_revoked(self, request: Any, terminated: bool, **_: Any) -> None:
         """Celery has dropped a message that was revoked while it waited."""
@@ -153,11 +170,19 @@ class Worker:
 
     def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Called by the watch's thread."""
-        self._packages.keep_only(each.code_sha256 for each in functions.values())
+        self._packages.keep_only(_packages(functions.values()))
+        self._layers.keep_only(functions.values())
         self._functions = functions
         self.supervisor.use(functions)
         if self._consumer is not None and self._consumer.hub is not None:
             self._consumer.hub.call_soon(self._consumer.use, functions)
+
+
+def _packages(functions: Iterable[FunctionConfiguration]) -> Iterator[str]:
+    """Packages that functions and their layers are made of."""
+    for each in functions:
+        yield each.code_sha256
+        yield from (layer.code_sha256 for layer in each.layers)
 
 
 def _raise_descriptors() -> None:

@@ -39,7 +39,7 @@ class Completion:
         returned = outcome.fault is RETURNED
         # Whoever waits for the response is told of the failure instead.
         retried = returned or (not run.invocation.reply and run.invocation.failures < retries)
-        closing = Closing(outcome, retries, returned)
+        closing = Closing(outcome, retries, returned, run.throttled)
         self._bookkeeper.close(closing, partial(self._closed, run, outcome, retried))
 
     def fail(self, run: Run, fault: FunctionFault, log_lines: tuple[str, ...] = ()) -> None:

@@ -63,6 +63,18 @@ class FunctionConsumer(Consumer):
         for queue in set(self.app.amqp.queues.consume_from) - set(wanted):
             self.cancel_task_queue(queue)
 
+    def rest(self, functions: frozenset[str]) -> None:
+        """Leave the queues of these functions alone, and take from all others. Hub's thread only.
+
+        While there is no connection nothing is taken; the next consumer is told anew.
+        """
+        if self.task_consumer is None:
+            return
+        try:
+            self.task_consumer.channel.rest(frozenset(map(keys.queue, functions)))
+        except self.connection_errors as error:
+            log.warning("Redis does not answer: %s", error)
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's handler of messages, which no message can take the worker down with."""
         handle = super().create_task_handler(*args, **kwargs)

@@ -13,6 +13,11 @@ from broker.invocation import Invocation
 from workers.runtimes import runtime
 from workers.sandbox import EnvironmentSpec, Sandbox
 
+#: How an environment came to be: AWS_LAMBDA_INITIALIZATION_TYPE.
+ON_DEMAND: Final = "on-demand"
+PROVISIONED: Final = "provisioned-concurrency"
+SNAP_START: Final = "snap-start"
+
 _ACCOUNT: Final = "000000000000"
 
 
@@ -45,9 +50,9 @@ def variables(sandbox: Sandbox, port: int, initialization: str) -> dict[str, str
     }
 
 
-def headers(invocation: Invocation, spec: EnvironmentSpec) -> dict[str, str]:
-    """What comes with an invocation, beside its event."""
-    deadline = int((time.time() + spec.configuration.timeout) * 1000)
+def headers(invocation: Invocation, spec: EnvironmentSpec, left: float) -> dict[str, str]:
+    """What comes with an invocation that has `left` seconds, beside its event."""
+    deadline = int((time.time() + left) * 1000)
     region = spec.variables.get("AWS_REGION", "us-east-1")
     arn = f"arn:aws:lambda:{region}:{_ACCOUNT}:function:{spec.configuration.name}"
     return {

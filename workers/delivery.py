@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -38,6 +38,8 @@ class Delivery:
     accept: Callback
     succeed: Callback
     fail: Callback
+    #: Celery's hard time limit of this task, seconds.
+    time_limit: float | None = None
     open: int = 0
     accepted: bool = False
     fault: FunctionFault | None = None
@@ -50,6 +52,15 @@ class Delivery:
         if outcome is not None and outcome.fault is not None:
             self.fault, self.retried = outcome.fault, retried
         return self.open == 0
+
+    def reserve(self, concurrency: int | None) -> None:
+        """Have its invocations claimed within the function's reserved concurrency."""
+        if concurrency is not None:
+            self.claims = [replace(each, reserved=concurrency) for each in self.claims]
+
+    def timeout(self, function: float) -> float:
+        """Seconds that each of its invocations has: the function's, or Celery's if that is less."""
+        return min(function, self.time_limit or function)
 
     def tell_celery(self) -> None:
         """Report the end: the message is acknowledged, Flower's state set. Hub's thread only."""
@@ -67,6 +78,8 @@ class Run:
 
     invocation: Invocation
     delivery: Delivery
+    #: Whether it has had to wait for a limit of this host.
+    throttled: bool = False
 
 
 def delivery(args: Sequence[Any], options: dict[str, Any]) -> Delivery:
@@ -84,6 +97,7 @@ def delivery(args: Sequence[Any], options: dict[str, Any]) -> Delivery:
         accept=options["accept_callback"],
         succeed=options["callback"],
         fail=options["error_callback"],
+        time_limit=options.get("timeout"),
         open=len(claims),
     )
 

@@ -1,8 +1,10 @@
 """Deployment: what an upload of code leads to.
 
 1. fetch the upload; read its manifest; keep the package under its SHA-256
-2. try it: an environment of its own imports the modules and tells what they declare
-3. validate each declaration as a function's configuration
+2. a layer is published, and that is all
+   modules are tried: an environment of its own imports them and tells what they declare
+   declared functions are not: their runtime looks whether this host can run them
+3. validate each declaration as a function's configuration, and find its layers
 4. grant roles, assert bucket rules, save each configuration as a new version
 5. count up the generation of functions: intakes and workers read them anew
 
@@ -13,40 +15,38 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus
-from zipfile import BadZipFile, ZipFile
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
+from redis.lock import Lock
 
 from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
 from broker.functions import DeployedFunctions
 from broker.invocation import FunctionFault, Invocation, Outcome
-from storage.configuration import FunctionConfiguration
-from storage.errors import PackageError, StorageError
+from storage.configuration import FunctionConfiguration, FunctionDeclaration, Layer
+from storage.errors import LayerNotFound, PackageError, StorageError, UnreadableFunction
 from storage.functions import FunctionStore
+from storage.layers import LayerConfiguration, LayerStore
 from storage.roles import Roles
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
 from workers.completion import DEPLOY_RETRIES
-from workers.errors import DeploymentFailed
-from workers.packages import Packages, check_method
+from workers.errors import DeploymentFailed, RuntimeMissing
+from workers.manifest import LayerDeclaration, Manifest, in_words, read_manifest
+from workers.packages import UNPACKED, Packages, unpacked_size
+from workers.runtimes import runtime
 
 log = logging.getLogger("bucketwheel.deployment")
 
-MANIFEST: Final = "bucketwheel.json"
-#: Bytes, unpacked: a few names and variables. A bomb must not be read into memory.
-LARGEST_MANIFEST: Final = 1024 * 1024
-#: What reading a damaged zip file raises.
-_DAMAGED: Final = (BadZipFile, zlib.error, EOFError, OSError, LookupError, RuntimeError, ValueError)
 #: The trial has what a large package needs to be imported.
 TRIAL_TIMEOUT: Final = 60
 TRIAL_MEMORY: Final = 1024
@@ -56,11 +56,19 @@ LOCKED: Final = 60.0
 Try = Callable[[FunctionConfiguration, bytes], Outcome]
 
 
-class Manifest(BaseModel):
-    """What a package says of itself, in `bucketwheel.json` at its root."""
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """A package that is kept, and the sequencer of the upload that it came by."""
 
-    modules: tuple[str, ...]
-    environment: dict[str, str] = {}
+    sha256: str
+    upload: str
+
+
+class _Description(BaseModel):
+    """What a trial answers: `bucketwheel.declaration.describe`, in the user's own process."""
+
+    functions: tuple[dict[str, Any], ...] = ()
+    fault: Reason | None = None
 
 
 class Deployer:
@@ -77,6 +85,7 @@ class Deployer:
         self._redis = redis
         self._deployed = DeployedFunctions(redis)
         self._store = store
+        self._layers = LayerStore(storage)
         self._roles = roles
         self._rules = BucketRules(storage)
         self._packages = packages
@@ -100,47 +109,107 @@ class Deployer:
         deployment = Path(key).stem
         self._tell(deployment, DeploymentStep(state="received", message=f"received {key}"))
         try:
-            functions = self._carry_out(deployment, key, sequencer)
+            done = self._carry_out(deployment, key, sequencer)
         except (DeploymentFailed, PackageError) as error:
             self._fail(deployment, error)
         except Exception as error:
             return self._interrupted(deployment, invocation.failures, error)
         else:
-            self._activate(deployment, functions)
+            log.info("deployment %s: %s", deployment, done.message)
+            self._tell(deployment, done)
         return None
 
-    def _carry_out(self, deployment: str, key: str, sequencer: str) -> list[FunctionConfiguration]:
+    def _carry_out(self, deployment: str, key: str, sequencer: str) -> DeploymentStep:
         with tempfile.TemporaryDirectory(prefix="bucketwheel-") as folder:
             upload = Path(folder) / "package.zip"
             self._store.fetch_upload(key, upload)
             manifest = read_manifest(upload)
             sha256 = self._store.put_package(upload)
-        self._tell(deployment, DeploymentStep(state="validating", message="importing the code"))
-        declared = self._declared(manifest, sha256)
-        return self._register(_configurations(declared, manifest, sha256, sequencer))
+        code = _Code(sha256, sequencer)
+        if manifest.layer is not None:
+            return self._publish(manifest.layer, code)
+        if manifest.functions:
+            wanted = [self._version(each, manifest, code) for each in manifest.functions]
+            for each in wanted:
+                self._check_runtime(each)
+        else:
+            self._tell(deployment, DeploymentStep(state="validating", message="importing the code"))
+            declared = self._declared(manifest, sha256)
+            wanted = [self._version(each, manifest, code) for each in declared]
+        return _active(self._register(wanted))
 
-    def _declared(self, manifest: Manifest, sha256: str) -> list[dict[str, Any]]:
+    def _publish(self, declared: LayerDeclaration, code: _Code) -> DeploymentStep:
+        self._packages.path(code.sha256)  # what cannot be unpacked is refused now
+        layer = LayerConfiguration(
+            name=declared.name,
+            runtimes=declared.runtimes,
+            code_sha256=code.sha256,
+            upload=code.upload,
+            published_at=datetime.now(UTC),
+        )
+        with self._one_at_a_time():
+            saved = self._layers.save(layer)
+        return DeploymentStep(state="active", message=f"layer {saved.name} version {saved.version}")
+
+    def _declared(self, manifest: Manifest, sha256: str) -> list[FunctionDeclaration]:
         """What the package declares, as its own code tells it in an environment."""
-        trial = _trial_configuration(manifest, sha256)
+        trial = _trial_configuration(manifest, sha256, self._found(manifest.layers))
         outcome = self._trial(trial, orjson.dumps({"modules": manifest.modules}))
         if outcome.fault is not None:
             raise DeploymentFailed(outcome.fault)
-        told: dict[str, Any] = orjson.loads(outcome.response or b"{}")
-        if told.get("fault"):
-            fault = told["fault"]
+        try:
+            told = _Description.model_validate_json(outcome.response or b"{}")
+        except ValidationError as error:
+            raise DeploymentFailed(_invalid(f"what the code told: {in_words(error)}")) from None
+        if told.fault is not None:
             raise DeploymentFailed(
-                FunctionFault(fault["type"], fault["message"], tuple(fault["trace"]))
+                FunctionFault(told.fault.type, told.fault.message, told.fault.trace)
             )
-        declared: list[dict[str, Any]] = told.get("functions") or []
-        return declared
+        return [_declaration(each) for each in told.functions]
+
+    def _version(
+        self, declared: FunctionDeclaration, manifest: Manifest, code: _Code
+    ) -> FunctionConfiguration:
+        found = _configuration(declared, self._found(declared.layers), manifest, code)
+        if found.layers:
+            self._check_size(found)
+        return found
+
+    def _found(self, references: Iterable[str]) -> tuple[Layer, ...]:
+        try:
+            return tuple(self._layers.find(each) for each in references)
+        except (LayerNotFound, UnreadableFunction) as error:
+            raise DeploymentFailed(_invalid(str(error))) from None
+
+    def _check_size(self, configuration: FunctionConfiguration) -> None:
+        """Lambda's quota is for a function and its layers together; the message is Lambda's."""
+        packages = [configuration.code_sha256, *(each.code_sha256 for each in configuration.layers)]
+        size = sum(unpacked_size(self._packages.path(each)) for each in packages)
+        if size > UNPACKED:
+            message = (
+                f"function {configuration.name!r}: Function code combined with layers exceeds the"
+                f" maximum allowed size of {UNPACKED} bytes. The actual size is {size} bytes."
+            )
+            raise DeploymentFailed(_invalid(message))
+
+    def _check_runtime(self, configuration: FunctionConfiguration) -> None:
+        task_root = self._packages.path(configuration.code_sha256)
+        try:
+            runtime(configuration.runtime).check(configuration, task_root)
+        except (RuntimeMissing, PackageError) as error:
+            message = f"function {configuration.name!r}: {error}"
+            raise DeploymentFailed(_invalid(message)) from None
 
     def _register(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
         """Roles and rules first: a function that is saved can run.
 
         One worker at a time: to save a version is to read the one in force, and to write.
         """
-        with self._redis.lock(keys.DEPLOYING, timeout=LOCKED, blocking_timeout=LOCKED):
+        with self._one_at_a_time():
             return self._save(wanted)
+
+    def _one_at_a_time(self) -> Lock:
+        return self._redis.lock(keys.DEPLOYING, timeout=LOCKED, blocking_timeout=LOCKED)
 
     def _save(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
         for configuration in wanted:
@@ -151,13 +220,6 @@ class Deployer:
         self._deployed.add(saved)
         self._refresh()
         return saved
-
-    def _activate(self, deployment: str, functions: list[FunctionConfiguration]) -> None:
-        names = tuple((each.name, each.version) for each in functions)
-        told = ", ".join(f"{name} version {version}" for name, version in names)
-        log.info("deployment %s: %s", deployment, told)
-        step = DeploymentStep(state="active", message=told, functions=names)
-        self._tell(deployment, step)
 
     def _fail(self, deployment: str, error: DeploymentFailed | PackageError) -> None:
         fault = error.fault if isinstance(error, DeploymentFailed) else None
@@ -186,31 +248,10 @@ def _reason(fault: FunctionFault) -> Reason:
     return Reason(type=fault.type, message=fault.message, trace=fault.trace)
 
 
-def read_manifest(package: Path) -> Manifest:
-    """Read a package's manifest.
-
-    Raises:
-        PackageError: it is no zip file, or has no manifest of the known shape.
-    """
-    try:
-        return Manifest.model_validate_json(_manifest(package))
-    except ValidationError as error:
-        reason = f"{MANIFEST}: {_in_words(error)}"
-    except _DAMAGED as error:
-        reason = str(error.args[0] if error.args else error)
-    raise PackageError(f"the upload is not a package made by `bucketwheel deploy`: {reason}")
-
-
-def _manifest(package: Path) -> bytes:
-    """The manifest's content, a little more of it than is allowed at most."""
-    with ZipFile(package) as archive:
-        entry = archive.getinfo(MANIFEST)
-        check_method(entry)
-        with archive.open(entry) as file:
-            content = file.read(LARGEST_MANIFEST + 1)
-    if len(content) > LARGEST_MANIFEST:
-        raise PackageError(f"{MANIFEST} is too large: at most {LARGEST_MANIFEST:,} bytes")
-    return content
+def _active(functions: list[FunctionConfiguration]) -> DeploymentStep:
+    names = tuple((each.name, each.version) for each in functions)
+    message = ", ".join(f"{name} version {version}" for name, version in names)
+    return DeploymentStep(state="active", message=message, functions=names)
 
 
 def _upload(event: bytes) -> tuple[str, str]:
@@ -219,7 +260,9 @@ def _upload(event: bytes) -> tuple[str, str]:
     return unquote_plus(record["key"]), str(record.get("sequencer", ""))
 
 
-def _trial_configuration(manifest: Manifest, sha256: str) -> FunctionConfiguration:
+def _trial_configuration(
+    manifest: Manifest, sha256: str, layers: tuple[Layer, ...]
+) -> FunctionConfiguration:
     try:
         return FunctionConfiguration(
             name="deployment",
@@ -227,56 +270,39 @@ def _trial_configuration(manifest: Manifest, sha256: str) -> FunctionConfigurati
             memory=TRIAL_MEMORY,
             timeout=TRIAL_TIMEOUT,
             environment=manifest.environment,
+            layers=layers,
             code_sha256=sha256,
             deployed_at=datetime.now(UTC),
         )
     except ValidationError as error:
-        raise DeploymentFailed(_invalid(_in_words(error))) from None
+        raise DeploymentFailed(_invalid(in_words(error))) from None
 
 
-def _configurations(
-    declared: list[dict[str, Any]], manifest: Manifest, sha256: str, sequencer: str
-) -> list[FunctionConfiguration]:
-    return [_configuration(each, manifest, sha256, sequencer) for each in declared]
-
-
-def _configuration(
-    declared: dict[str, Any], manifest: Manifest, sha256: str, sequencer: str
-) -> FunctionConfiguration:
+def _declaration(told: dict[str, Any]) -> FunctionDeclaration:
     try:
-        values = {
-            **declared,
-            "environment": {**(declared.get("environment") or {}), **manifest.environment},
-            "triggers": [_trigger(each) for each in declared.get("triggers") or []],
-            "code_sha256": sha256,
-            "upload": sequencer,
-            "deployed_at": datetime.now(UTC),
-        }
-        return FunctionConfiguration.model_validate(values)
+        return FunctionDeclaration.model_validate(told)
     except ValidationError as error:
-        message = f"function {declared.get('name')!r}: {_in_words(error)}"
+        message = f"function {told.get('name')!r}: {in_words(error)}"
         raise DeploymentFailed(_invalid(message)) from None
 
 
-def _trigger(declared: dict[str, Any]) -> dict[str, Any]:
-    """A trigger by the decorator's words; no event names: every finished write."""
-    trigger = {
-        "bucket": declared.get("bucket"),
-        "prefix": declared.get("prefix") or "",
-        "suffixes": declared.get("suffixes") or (),
+def _configuration(
+    declared: FunctionDeclaration, layers: tuple[Layer, ...], manifest: Manifest, code: _Code
+) -> FunctionConfiguration:
+    values = {
+        **dict(declared),
+        "environment": {**declared.environment, **manifest.environment},
+        "layers": layers,
+        "code_sha256": code.sha256,
+        "upload": code.upload,
+        "deployed_at": datetime.now(UTC),
     }
-    if declared.get("events"):
-        trigger["events"] = declared["events"]
-    return trigger
+    try:
+        return FunctionConfiguration.model_validate(values)
+    except ValidationError as error:
+        message = f"function {declared.name!r}: {in_words(error)}"
+        raise DeploymentFailed(_invalid(message)) from None
 
 
 def _invalid(message: str) -> FunctionFault:
     return FunctionFault("InvalidParameterValueException", message)
-
-
-def _in_words(error: ValidationError) -> str:
-    return "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors())
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)

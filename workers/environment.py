@@ -1,10 +1,13 @@
-"""An execution environment: one process tree that runs one function version, reached by the
-Lambda Runtime API, one invocation at a time.
+"""An execution environment: runs one function version, reached by the Lambda Runtime API, one
+invocation at a time. Its process may end and be replaced; its /tmp and its address stay.
 
-    starting ── next ──► idle ── invoke ──► busy ── response, next ──► idle
-        └── init error, init time over ──┐    └── deadline, exit, memory ──┐
-                                         ▼                                ▼
-                                        dead ◄────────── stop ───────── idle
+    starting ─ next ─────────────► idle ─ invoke ─► busy ─ response ─► resting ─ next ─► idle
+        └─ error, exit, 10 s ─► idle  ▲               └─ deadline, exit, memory ─┐
+                          (no process)└────────────────────────────── (no process)
+
+Without a process, initialisation is part of the next invocation and of its time: as AWS does after
+a crash, a timeout, and an initialisation that failed.
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 """
 
 from __future__ import annotations
@@ -12,41 +15,40 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal, Protocol
 
 import orjson
 
 from broker.invocation import FunctionFault, Invocation, Outcome
 from workers import contract, faults
-from workers.function_log import LogPipe, closing_lines, start_line, timeout_line
-from workers.memory import TICK, Memory
-from workers.process import kill_tree, name_of
+from workers.errors import WorkerError
+from workers.function_log import closing_lines, init_line, start_line, timeout_line
 from workers.runtime_api import Connection
+from workers.runtime_process import RuntimeProcess, process_name
 from workers.runtimes import runtime
 from workers.sandbox import EnvironmentSpec, Sandbox, Sandboxes
-from workers.zygote import ForkRequest, Zygote
+from workers.zygote import Forker, ForkRequest
 
 #: Seconds of initialisation, by AWS's lifecycle.
 INIT_TIMEOUT: Final = 10.0
 #: Seconds that a runtime may take to end once it has told that initialisation failed.
 LAST_WORDS: Final = 1.0
 
-State = Literal["starting", "idle", "busy", "dead"]
+State = Literal["starting", "idle", "busy", "resting", "dead"]
 
 
 class EnvironmentListener(Protocol):
     """Who hears of an environment's changes."""
 
     def on_idle(self, environment: Environment) -> None:
-        """The runtime asks for an invocation."""
+        """It can take an invocation."""
+
+    def on_begun(self, environment: Environment) -> None:
+        """The runtime has got the invocation."""
 
     def on_outcome(self, environment: Environment, outcome: Outcome) -> None:
-        """Its invocation has ended."""
-
-    def on_exit(
-        self, environment: Environment, fault: FunctionFault | None, log: tuple[str, ...]
-    ) -> None:
-        """It has gone; the fault is told when it went by itself before it could take any work."""
+        """Its invocation has ended; `on_idle` follows."""
 
 
 class Environment:
@@ -55,37 +57,59 @@ class Environment:
     def __init__(
         self,
         spec: EnvironmentSpec,
-        zygote: Zygote,
+        forker: Forker,
         sandboxes: Sandboxes,
         listener: EnvironmentListener,
+        initialization: str = "",
     ) -> None:
         self.spec = spec
+        self.memory = spec.configuration.memory
         self.state: State = "starting"
-        self.pid = 0
         self.last_used = time.monotonic()
-        self._zygote = zygote
+        self._forker = forker
         self._sandboxes = sandboxes
-        self._sandbox: Sandbox | None = None
         self._listener = listener
+        #: How it came to be; empty: as the forker says.
+        self._initialization = initialization
         self._loop = asyncio.get_running_loop()
-        self._log = LogPipe(self._loop)
-        self._memory = Memory(spec.configuration.memory)
+        self._sandbox: Sandbox | None = None
         self._server: asyncio.Server | None = None
+        self._process: RuntimeProcess | None = None
         self._next: Connection | None = None
         self._invocation: Invocation | None = None
+        #: Whether the runtime has got the invocation in hand.
+        self._handed = False
+        self._timeout = 0.0
         self._started = self._begun = 0.0
+        self._busy_seconds = 0.0
         #: Milliseconds of initialisation, until an invocation has been charged with them.
         self._init_ms: float | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._memory_timer: asyncio.TimerHandle | None = None
-        #: Why it is going, once that is decided.
+        #: Why its process is going, once that is decided.
         self._death: FunctionFault | None = None
-        self._dead = asyncio.Event()
+        #: What was logged where no invocation could be told, until the next one.
+        self._carried: tuple[str, ...] = ()
+        self._peak_mb = 0
+
+    @property
+    def pid(self) -> int:
+        """Process id of the runtime; 0 while there is none."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def _how(self) -> str:
+        return self._initialization or self._forker.initialization(self.spec)
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds in which it had an invocation, so far."""
+        busy = self.state == "busy"
+        return self._busy_seconds + (time.monotonic() - self._begun if busy else 0.0)
 
     # -- what the supervisor asks ---------------------------------------------------------------
 
     async def start(self) -> None:
-        """Fork it; it reports by `on_idle`, or by `on_exit` with its fault.
+        """Begin its initialisation; it reports by `on_idle`, also when that has failed.
 
         Raises:
             OSError: no folder, port or pipe could be had.
@@ -94,44 +118,40 @@ class Environment:
         try:
             self._sandbox = self._sandboxes.open(self.spec)
             self._server = await self._loop.create_server(
-                lambda: Connection(self), "127.0.0.1", 0, backlog=16
+                partial(Connection, self, self._sandbox.uid), "127.0.0.1", 0, backlog=16
             )
-            self._started = time.monotonic()
-            self.pid = await self._zygote.fork(
-                self._request(), self._log.write_end, self._on_process_end
-            )
+            await self._launch()
         except BaseException:
             self._release()
             raise
-        self._log.close_write_end()
-        self._memory.open(self.pid)
-        self._deadline = self._loop.call_later(INIT_TIMEOUT, self._on_init_timeout)
+        if self.state == "starting":
+            self._deadline = self._loop.call_later(INIT_TIMEOUT, self._on_init_timeout)
 
-    def invoke(self, invocation: Invocation) -> None:
-        """Give it an invocation; only when it is idle."""
-        assert self.state == "idle" and self._next is not None
-        self.state, self._invocation = "busy", invocation
-        connection, self._next = self._next, None
+    def invoke(self, invocation: Invocation, timeout: float | None = None) -> None:
+        """Give it an invocation, for at most `timeout` seconds; only when it is idle."""
+        assert self.state == "idle"
+        self.state, self._invocation, self._handed = "busy", invocation, False
         self._begun = self.last_used = time.monotonic()
-        timeout = self.spec.configuration.timeout
-        self._deadline = self._loop.call_later(timeout, self._on_deadline)
-        self._memory_timer = self._loop.call_later(TICK, self._watch_memory)
-        connection.send(200, invocation.event, contract.headers(invocation, self.spec))
+        self._timeout = timeout or self.spec.configuration.timeout
+        self._deadline = self._loop.call_later(self._timeout, self._on_deadline)
+        if self._next is not None:
+            self._hand_over(self._next)
+        else:
+            self._task = self._loop.create_task(self._launch_again())
 
     def kill(self, fault: FunctionFault) -> None:
-        """End the whole tree now; an invocation in hand ends with this fault."""
-        if self.state != "dead" and self._death is None:
-            self._death = fault
-            self._kill()
+        """End the process now; an invocation in hand ends with this fault."""
+        if self.state == "dead" or self._death is not None:
+            return
+        self._death = fault
+        if self._process is not None:
+            self._process.kill()
 
     async def stop(self) -> None:
-        """End the whole tree, and what it had on disk; stopping twice is safe.
-
-        At once, as Lambda does with an environment that has no extensions.
-        """
-        if self.pid and self.state != "dead":
-            self.kill(FunctionFault("Stopped", "the environment was stopped"))
-            await self._dead.wait()
+        """End it, and what it had on disk: SIGTERM, then SIGKILL; stopping twice is safe."""
+        if self._process is not None:
+            self._death = self._death or faults.STOPPED
+            await self._process.stop()
         self._release()
 
     def is_spare(self) -> None:
@@ -142,16 +162,16 @@ class Environment:
 
     def on_next(self, connection: Connection) -> None:
         """The runtime is ready for an invocation."""
-        if self.state == "starting":
-            self._init_ms = (time.monotonic() - self._started) * 1000
-            self._stop_timers()
-        elif self.state != "idle" or self._next is not None:
+        if self._next is not None or self.state in ("idle", "dead") or self._handed_over:
             connection.send(403, b'{"errorType":"InvalidStateTransition"}')
             return
-        self._next, self.state = connection, "idle"
         self.last_used = time.monotonic()
-        if self._death is None:
-            self._listener.on_idle(self)
+        if self._death is not None:
+            self._next = connection  # it is going: no work for it
+        elif self.state == "busy":
+            self._hand_over(connection)
+        else:
+            self._be_ready(connection)
 
     def on_response(self, id: str, body: bytes, headers: dict[str, str]) -> int:
         """The handler's response; a failure in mid-stream comes in a trailer."""
@@ -162,7 +182,7 @@ class Environment:
         if failed is not None:
             self._finish(None, faults.broken_off(failed))
         elif self._is_awaited and not _is_json(body):
-            self._finish(None, faults.not_json())
+            self._finish_text(body, headers)
         else:
             self._finish(body, None)
         return 202
@@ -181,38 +201,141 @@ class Environment:
 
     def on_init_error(self, body: bytes, headers: dict[str, str]) -> int:
         """The module could not be imported, or has no such handler."""
-        if self.state != "starting":
+        if self.state not in ("starting", "busy") or self._handed or self._death is not None:
             return 403
         self._death = faults.posted(body, headers)
-        self._stop_timers()
-        self._deadline = self._loop.call_later(LAST_WORDS, self._kill)
+        self._stop_timer()
+        assert self._process is not None
+        self._deadline = self._loop.call_later(LAST_WORDS, self._process.kill)
         return 202
 
-    # -- ends -----------------------------------------------------------------------------------
+    # -- processes ------------------------------------------------------------------------------
 
-    def _expect(self, id: str) -> int:
-        if self.state != "busy" or self._invocation is None or self._death is not None:
-            return 403
-        return 202 if id == self._invocation.id else 400
+    async def _launch(self) -> None:
+        assert self._sandbox is not None
+        self._death = None
+        self._started = time.monotonic()
+        process = RuntimeProcess(self._sandbox, self._sandboxes, self._forker, self._on_process_end)
+        await process.start(self._request(self._sandbox))
+        self._process = process
+        process.watch(self._on_exceeded)
+
+    async def _launch_again(self) -> None:
+        """Initialise as a part of the invocation in hand."""
+        try:
+            await self._launch()
+        except (OSError, WorkerError):
+            self._finish(None, faults.RETURNED)
+            self._be_idle()
+
+    def _on_process_end(self, status: int) -> None:
+        process, fault = self._process, self._death
+        assert process is not None
+        self._peak_mb = max(self._peak_mb, process.memory.peak_mb)
+        self._drop_next()
+        if fault is None and process.was_out_of_memory:
+            fault = faults.out_of_memory(self._subject)
+        if self.state == "starting" or (self.state == "busy" and not self._handed):
+            fault = fault or faults.exited(self._subject, status)
+            self._note(init_line(self._since(self._started), self.state, fault))
+        self._carried = (*self._carried, *process.log.take())
+        self._process = None
+        self._stop_timer()
+        if self.state == "busy":
+            self._finish(None, fault or faults.exited(self._subject, status))
+        if self.state in ("starting", "resting") and fault is not faults.STOPPED:
+            self._be_idle()
+
+    def _be_ready(self, connection: Connection) -> None:
+        """Its process waits for an invocation."""
+        if self.state == "starting":
+            self._init_ms = self._since(self._started)
+        self._next = connection
+        self._be_idle()
+
+    def _be_idle(self) -> None:
+        self._stop_timer()
+        if self._process is not None:
+            self._process.rest()
+        self.state = "idle"
+        self._listener.on_idle(self)
+
+    def _request(self, sandbox: Sandbox) -> ForkRequest:
+        assert self._server is not None
+        port = self._server.sockets[0].getsockname()[1]
+        return ForkRequest(
+            process_name(sandbox),
+            contract.variables(sandbox, port, self._how),
+            sandbox,
+            runtime(self.spec.configuration.runtime).command(sandbox),
+        )
+
+    def _release(self) -> None:
+        self.state = "dead"
+        self._stop_timer()
+        self._drop_next()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            self._sandboxes.close(sandbox)
+
+    # -- invocations ----------------------------------------------------------------------------
+
+    @property
+    def _handed_over(self) -> bool:
+        return self.state == "busy" and self._handed
+
+    @property
+    def _subject(self) -> str:
+        """Whose id a message names: the request's, or without one the environment's."""
+        return self._invocation.id if self._invocation else self.spec.id
 
     @property
     def _is_awaited(self) -> bool:
         """Whether somebody reads the response: Python's runtime may write NaN, which is no JSON."""
         return self._invocation is not None and self._invocation.reply
 
+    def _hand_over(self, connection: Connection) -> None:
+        assert self._invocation is not None and self._process is not None
+        self._handed, self._next = True, None
+        self._process.watch(self._on_exceeded)
+        left = self._timeout - (time.monotonic() - self._begun)
+        connection.send(
+            200, self._invocation.event, contract.headers(self._invocation, self.spec, left)
+        )
+        self._listener.on_begun(self)
+
+    def _expect(self, id: str) -> int:
+        if not self._handed_over or self._invocation is None or self._death is not None:
+            return 403
+        return 202 if id == self._invocation.id else 400
+
+    def _finish_text(self, body: bytes, headers: dict[str, str]) -> None:
+        """A response that is no JSON: a stream may be, and is handed on as a text."""
+        if headers.get("lambda-runtime-function-response-mode") == "streaming":
+            self._finish(orjson.dumps(body.decode("utf-8", "replace")), None)
+        else:
+            self._finish(None, faults.not_json())
+
     def _finish(self, response: bytes | None, fault: FunctionFault | None) -> None:
-        """End the invocation in hand, and tell."""
+        """End the invocation in hand, and tell; its time goes on until the runtime asks again."""
         invocation, self._invocation = self._invocation, None
         assert invocation is not None
-        self._stop_timers()
-        self.state, self.last_used = "idle", time.monotonic()
-        self._memory.look()
+        self.last_used = time.monotonic()
+        duration = self.last_used - self._begun
+        self._busy_seconds += duration
+        self.state = "resting"
+        if self._process is not None:
+            self._process.memory.look()
+            self._peak_mb = max(self._peak_mb, self._process.memory.peak_mb)
         outcome = Outcome(
             invocation=invocation,
             response=response,
             fault=fault,
-            duration_ms=(self.last_used - self._begun) * 1000,
-            max_memory_mb=self._memory.peak_mb,
+            duration_ms=duration * 1000,
+            max_memory_mb=self._peak_mb,
             init_ms=self._init_ms,
             version=self.spec.configuration.version,
             environment=self.spec.id,
@@ -224,81 +347,47 @@ class Environment:
         """The outcome with its log: START, what was printed, END, REPORT."""
         configuration = self.spec.configuration
         start = start_line(outcome.invocation, configuration)
-        printed, closing = self._log.take(), closing_lines(outcome, configuration)
-        return replace(outcome, log=(start, *printed, *closing))
-
-    def _on_process_end(self, status: int, peak: int) -> None:
-        """The zygote has reaped it: by itself, or because it was killed."""
-        if self.state == "dead":
-            return
-        self._sweep()
-        self._memory.saw(peak)
-        died_starting, fault = self.state == "starting", self._death
-        if self._invocation is not None:
-            self._finish(None, fault or faults.exited(self._invocation.id, status))
-        log = self._log.take()
-        self._release()
-        self._dead.set()
-        if died_starting:
-            fault = fault or faults.exited(self.spec.id, status)
-        self._listener.on_exit(self, fault if died_starting else None, log)
-
-    def _kill(self) -> None:
-        self._stop_timers()
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """End the tree, and whatever has left it; in a thread, since it reads all of /proc."""
-        self._loop.run_in_executor(None, kill_tree, self.pid, self.spec.id)
-
-    def _release(self) -> None:
-        self.state = "dead"
-        self._stop_timers()
-        self._log.close()
-        self._memory.close()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self._next is not None:
-            self._next.close()
-            self._next = None
-        sandbox, self._sandbox = self._sandbox, None
-        if sandbox is not None:
-            self._loop.run_in_executor(None, self._sandboxes.close, sandbox)
+        printed = (*self._carried, *(self._process.log.take() if self._process else ()))
+        self._carried = ()
+        return replace(outcome, log=(start, *printed, *closing_lines(outcome, configuration)))
 
     # -- limits ---------------------------------------------------------------------------------
 
     def _on_deadline(self) -> None:
-        assert self._invocation is not None
-        timeout = self.spec.configuration.timeout
-        self._log.note(timeout_line(self._invocation, timeout))
-        self.kill(faults.timed_out(self._invocation.id, timeout))
+        """The invocation's time is over; what still rests after it has had its time as well."""
+        if self._invocation is not None:
+            self._note(timeout_line(self._invocation, self._timeout))
+            self.kill(faults.timed_out(self._invocation.id, self._timeout))
+        else:
+            self.kill(faults.OVERDUE)
 
     def _on_init_timeout(self) -> None:
         self.kill(faults.init_timed_out(INIT_TIMEOUT))
 
-    def _watch_memory(self) -> None:
-        if self._invocation is None or self._death is not None:
-            return
-        if self._memory.is_over():
-            self.kill(faults.out_of_memory(self._invocation.id))
+    def _on_exceeded(self, limit: str) -> None:
+        if limit == "memory":
+            self.kill(faults.out_of_memory(self._subject))
         else:
-            self._memory_timer = self._loop.call_later(TICK, self._watch_memory)
+            self.kill(faults.exceeded(self._subject, limit))
 
-    def _stop_timers(self) -> None:
-        for timer in (self._deadline, self._memory_timer):
-            if timer is not None:
-                timer.cancel()
+    def _stop_timer(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
-    def _request(self) -> ForkRequest:
-        assert self._server is not None and self._sandbox is not None
-        port = self._server.sockets[0].getsockname()[1]
-        return ForkRequest(
-            name_of(self.spec.id),
-            contract.variables(self._sandbox, port, "on-demand"),
-            self._sandbox,
-            runtime(self.spec.configuration.runtime).command(self._sandbox),
-        )
+    # -- small change ---------------------------------------------------------------------------
+
+    def _note(self, line: str) -> None:
+        if self._process is not None:
+            self._process.log.note(line)
+
+    def _drop_next(self) -> None:
+        if self._next is not None:
+            self._next.close()
+            self._next = None
+
+    def _since(self, moment: float) -> float:
+        return (time.monotonic() - moment) * 1000
 
 
 def _is_json(body: bytes) -> bool:

@@ -12,6 +12,12 @@ from workers.runtime_api import MAX_RESPONSE
 #: Not a function's fault: the worker stops, and the invocation goes back in line.
 RETURNED: Final = FunctionFault("Returned", "the worker stops; the invocation is queued again")
 
+#: Nobody's fault: its environment is not needed any more.
+STOPPED: Final = FunctionFault("Stopped", "the environment was stopped")
+
+#: A runtime that has answered, and does not ask for more within its invocation's time.
+OVERDUE: Final = FunctionFault("Sandbox.Timedout", "the runtime did not ask for more")
+
 #: Ended by a person, `revoke(terminate=True)`: not tried again.
 REVOKED: Final = FunctionFault("Terminated", "the task was revoked")
 
@@ -66,6 +72,13 @@ def out_of_memory(id: str) -> FunctionFault:
     return FunctionFault(
         "Runtime.OutOfMemory",
         f"RequestId: {id} Error: Runtime exited with error: signal: killed",
+    )
+
+
+def exceeded(id: str, limit: str) -> FunctionFault:
+    """The function has outgrown another limit of its sandbox."""
+    return FunctionFault(
+        "Sandbox.LimitExceeded", f"RequestId: {id} Error: the function has exceeded its {limit}"
     )
 
 

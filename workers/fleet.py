@@ -3,32 +3,90 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from broker.fleets import FleetReport
 from storage.configuration import FunctionConfiguration
-from workers.delivery import Run
-from workers.environment import Environment
+
+#: What AWS lets one function grow by: 1,000 environments in 10 seconds.
+#: https://docs.aws.amazon.com/lambda/latest/dg/scaling-behavior.html
+RAMP: Final = 1_000
+RAMP_SECONDS: Final = 10.0
+#: A limit that may pause a function altogether.
+RESERVED: Final = "reserved concurrency"
+#: Invocations that wait in a worker's hands for a function with little at work.
+HELD: Final = 8
+#: Seconds for which a queue is left alone once the ledger has refused an invocation.
+BACK_OFF: Final = 0.2
 
 
-@dataclass(slots=True)
-class Fleet:
+class Reusable(Protocol):
+    """What scaling asks of an environment."""
+
+    #: Monotonic seconds.
+    last_used: float
+    #: Megabytes of its function's configuration.
+    memory: int
+
+
+E = TypeVar("E", bound=Reusable)
+W = TypeVar("W")
+
+
+class Ramp:
+    """How many environments a function may still start: refilled continuously, never banked."""
+
+    def __init__(self, now: float) -> None:
+        self._left, self._since = float(RAMP), now
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more may start now."""
+        refill = (now - self._since) * RAMP / RAMP_SECONDS
+        self._left, self._since = min(float(RAMP), self._left + refill), now
+        return self._left >= 1.0
+
+    def count(self) -> None:
+        """Count a start."""
+        self._left -= 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Fleet(Generic[E, W]):
     """Environments in their three conditions; the fourth, gone, is not kept."""
 
     function: str
+    ramp: Ramp
     #: The version to run; None when the function is not deployed.
     configuration: FunctionConfiguration | None = None
-    waiting: deque[Run] = field(default_factory=deque)
-    #: Being prepared or initialised.
+    waiting: deque[W] = field(default_factory=deque)
+    #: Being prepared or initialised: how many.
     starting: int = 0
     #: The most recently used is last, and is used first: the others may cool and be reaped.
-    idle: list[Environment] = field(default_factory=list)
-    busy: dict[Environment, Run] = field(default_factory=dict)
+    idle: list[E] = field(default_factory=list)
+    busy: dict[E, W] = field(default_factory=dict)
+    #: Being initialised.
+    coming: set[E] = field(default_factory=set)
+    #: Between an outcome and the runtime's asking for more.
+    resting: int = 0
+    #: Environments that this host keeps warm, its share of the provisioned concurrency.
+    provisioned: int = 0
+    #: Part of its time (0 to 1 for each thread) in which an invocation wants a processor;
+    #: None: not measured yet.
+    runnable: float | None = None
+    #: Invocations taken from the queue that the ledger has not answered for yet.
+    claimed: int = 0
+    #: Monotonic moment until when the ledger is not asked for more.
+    throttled_until: float = 0.0
+    #: Whether its queue is left alone, so that other workers take what this one cannot run.
+    at_rest: bool = False
+    #: Why its last waiting invocation could not be served; empty: nothing is in the way.
+    limit: str = ""
 
     @property
     def size(self) -> int:
         """Environments alive or on their way."""
-        return self.starting + len(self.idle) + len(self.busy)
+        return self.starting + len(self.idle) + len(self.busy) + self.resting
 
     @property
     def working(self) -> int:
@@ -36,52 +94,62 @@ class Fleet:
         return self.starting + len(self.busy)
 
     @property
-    def wants(self) -> int:
-        """Environments more that would find work at once."""
-        return max(0, len(self.waiting) - self.starting)
+    def queue(self) -> int:
+        """Invocations in this worker's hands that no environment has."""
+        return self.claimed + len(self.waiting)
 
-    def is_current(self, environment: Environment) -> bool:
-        """Whether an environment runs the version that is deployed now."""
-        current = self.configuration
-        return current is not None and environment.spec.configuration.version == current.version
+    @property
+    def wants(self) -> bool:
+        """Whether one environment more would find work, or is to be kept warm."""
+        coming = self.starting + self.resting
+        return len(self.waiting) > coming or self.size < self.provisioned
 
-    def take_idle_before(self, moment: float) -> list[Environment]:
-        """Take away those that have been idle since before a monotonic moment."""
-        cold = [each for each in self.idle if each.last_used < moment]
-        self.idle = [each for each in self.idle if each.last_used >= moment]
-        return cold
+    @property
+    def memory(self) -> int:
+        """Megabytes of one environment."""
+        return self.configuration.memory if self.configuration else 0
 
-    def info(self) -> dict[str, int]:
+    @property
+    def reserved(self) -> int | None:
+        """Its reserved concurrency."""
+        return self.configuration.reserved_concurrency if self.configuration else None
+
+    @property
+    def spare(self) -> list[E]:
+        """Idle environments that are not to be kept warm, the least recently used first."""
+        beyond = max(0, self.size - self.provisioned)
+        return self.idle[:beyond]
+
+    def rest(self, now: float) -> bool:
+        """Decide anew whether its queue is left alone; returns whether that has changed."""
+        before, self.at_rest = self.at_rest, self._is_full() or now < self.throttled_until
+        return before != self.at_rest
+
+    def _is_full(self) -> bool:
+        """Whether it has as much as it can use; resumed only when half of that is gone."""
+        if self.reserved is not None and self.queue + len(self.busy) >= self.reserved:
+            return True
+        most = max(HELD, 2 * self.working)
+        return self.queue >= (most // 2 if self.at_rest else most)
+
+    def info(self) -> dict[str, Any]:
         """Its numbers, for people."""
         return {
             "busy": len(self.busy),
             "idle": len(self.idle),
             "starting": self.starting,
             "waiting": len(self.waiting),
+            "runnable": None if self.runnable is None else round(self.runnable, 2),
+            "limit": self.limit,
         }
 
-
-def has_room(fleets: Iterable[Fleet], limit: int, starts: int) -> bool:
-    """Whether one more environment may start among these: `starts` at once, `limit` at work."""
-    starting = working = 0
-    for each in fleets:
-        starting += each.starting
-        working += each.working
-    return starting < starts and working < limit
-
-
-def to_give_way(fleets: Iterable[Fleet], limit: int) -> Environment | None:
-    """The idle environment that one more must replace: the least recently used, at the limit."""
-    known = list(fleets)
-    if sum(each.size for each in known) < limit:
-        return None
-    idle = [environment for each in known for environment in each.idle]
-    return min(idle, key=lambda each: each.last_used, default=None)
-
-
-def starves_another(fleet: Fleet, fleets: Iterable[Fleet], limit: int) -> bool:
-    """Whether this one holds several environments while another waits without any, at the limit."""
-    known = list(fleets)
-    if fleet.size < 2 or sum(each.working for each in known) + 1 < limit:
-        return False
-    return any(each.waiting and each.size == 0 for each in known)
+    def report(self) -> FleetReport:
+        """Its numbers, for `bucketwheel status`."""
+        return FleetReport(
+            self.function,
+            len(self.busy),
+            len(self.idle) + self.resting,
+            self.starting,
+            self.queue,
+            RESERVED if self.reserved == 0 else self.limit,
+        )

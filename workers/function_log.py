@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Final
 
-from broker.invocation import Invocation, Outcome
+from broker.invocation import FunctionFault, Invocation, Outcome
 from storage.configuration import FunctionConfiguration
 from workers import faults
 
@@ -86,7 +86,21 @@ def start_line(invocation: Invocation, configuration: FunctionConfiguration) -> 
     return f"START RequestId: {invocation.id} Version: {configuration.version}"
 
 
-def timeout_line(invocation: Invocation, timeout: int) -> str:
+def init_line(took: float, state: str, fault: FunctionFault) -> str:
+    """`INIT_REPORT` of an initialisation that failed after so many milliseconds.
+
+    Lambda writes none for one that went well, but for snapshots.
+    """
+    phase = "init" if state == "starting" else "invoke"
+    report = [f"INIT_REPORT Init Duration: {took:.2f} ms", f"Phase: {phase}"]
+    if faults.is_timeout(fault):
+        report.append("Status: timeout")
+    else:
+        report += ["Status: error", f"Error Type: {fault.type}"]
+    return "\t".join(report)
+
+
+def timeout_line(invocation: Invocation, timeout: float) -> str:
     """What Lambda logs when it has killed an environment at its deadline."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
     return f"{now}Z {invocation.id} Task timed out after {timeout:.2f} seconds"

@@ -72,6 +72,15 @@ class Packages:
         self._left.clear()
 
 
+def unpacked_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(
+        os.path.getsize(os.path.join(place, name))
+        for place, _, names in os.walk(folder)
+        for name in names
+    )
+
+
 def unpack(archive: Path, to: Path) -> None:
     """Unpack a zip file into a folder.
 
@@ -84,6 +93,7 @@ def unpack(archive: Path, to: Path) -> None:
             folders, files = _plan(package)
             for folder in sorted(folders):
                 (to / folder).mkdir(exist_ok=True)
+                (to / folder).chmod(0o755)  # whatever the worker's umask: others read it
             left = UNPACKED
             for place, entry in files.items():
                 left -= _write(package, entry, to / place, left)

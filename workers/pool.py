@@ -31,8 +31,9 @@ class EnvironmentPool(BasePool):
         self._hub: Any = None
         self._posted: deque[Callable[[], None]] = deque()
         self._scheduled = False
+        self.app.post = self.post
         self.supervisor = self.app.supervisor
-        self.supervisor.start(self.post)
+        self.supervisor.start(self.post, self.app.on_rest)
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Called at start and again after each reconnect."""
@@ -72,16 +73,17 @@ class EnvironmentPool(BasePool):
 
     def grow(self, n: int = 1) -> None:
         """Raise the host's limit of running environments."""
-        self.supervisor.limit += n
+        self.supervisor.host.limit += n
 
     def shrink(self, n: int = 1) -> None:
         """Lower the host's limit; at 0 nothing more is taken."""
-        self.supervisor.limit = max(0, self.supervisor.limit - n)
+        host = self.supervisor.host
+        host.limit = max(0, host.limit - n)
 
     @property
     def num_processes(self) -> int:
         """Messages this worker may hold: the gate of `worker_disable_prefetch`."""
-        return self.supervisor.limit
+        return self.supervisor.most_held
 
     def _get_info(self) -> dict[str, Any]:
         return {"implementation": "workers.pool:EnvironmentPool", **self.supervisor.info()}

@@ -10,7 +10,9 @@ from pathlib import Path
 from storage.configuration import FunctionConfiguration
 from storage.roles import Roles
 from storage.settings import StorageSettings
+from workers.layers import Layers
 from workers.packages import Packages
+from workers.runtimes import runtime
 from workers.sandbox import EnvironmentSpec
 
 
@@ -29,9 +31,12 @@ class Prepared:
 class Preparation:
     """Makes specifications; its calls block on the object store the first time, then are cheap."""
 
-    def __init__(self, storage: StorageSettings, packages: Packages, roles: Roles) -> None:
+    def __init__(
+        self, storage: StorageSettings, packages: Packages, layers: Layers, roles: Roles
+    ) -> None:
         self._storage = storage
         self._packages = packages
+        self._layers = layers
         self._roles = roles
 
     def prepare(self, configuration: FunctionConfiguration) -> Prepared:
@@ -39,9 +44,11 @@ class Preparation:
 
         Raises:
             PackageError: the package is damaged or hostile.
+            RuntimeMissing: this host cannot run it (any more).
             StoreUnavailable: the object store refused or did not answer.
         """
         task_root = self._packages.path(configuration.code_sha256)
+        runtime(configuration.runtime).paths()  # looks for the interpreter the first time
         credentials = self._roles.credentials(configuration)
         variables = {
             "AWS_ACCESS_KEY_ID": credentials.access_key,
@@ -64,7 +71,7 @@ class Preparation:
             id=id,
             configuration=configuration,
             task_root=task_root,
-            layers=None,
+            layers=self._layers.path(configuration),
             variables={
                 "AWS_REGION": self._storage.s3_region,
                 "AWS_DEFAULT_REGION": self._storage.s3_region,

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import httptools
 
 from broker.invocation import MAX_SYNC_PAYLOAD
+from workers.peer import uid_of
 
 log = logging.getLogger("bucketwheel.environment")
 
@@ -51,20 +52,28 @@ class Runtime(Protocol):
 class Connection(asyncio.Protocol):
     """One connection; the names of the callbacks are httptools'."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, uid: int | None = None) -> None:
+        """Of a runtime whose processes run under a user of their own, nobody else is heard."""
         self._runtime = runtime
+        self._uid = uid
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
 
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A runtime has connected."""
+        """A runtime has connected, or another function that would have its invocations."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        if self._uid is not None and self._peer(transport) != self._uid:
+            log.warning("a process of another user was refused at a function's Runtime API")
+            transport.abort()
+        else:
+            self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come; what is no HTTP ends the connection."""
+        if self._transport is None:
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -76,6 +85,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The runtime has gone; its end as a process says why."""
         self._transport = None
+
+    def _peer(self, transport: asyncio.Transport) -> int | None:
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        return uid_of(peer, own)
 
     # httptools
 
@@ -120,12 +133,14 @@ class Connection(asyncio.Protocol):
         parts = path[len(_BASE) :].split("/")
         if method == b"GET" and parts == ["invocation", "next"]:
             return self._runtime.on_next(self)
+        if method == b"GET" and parts == ["restore", "next"]:  # a snapshot has been restored
+            return self.send(200, b"{}")
         return self._on_post(method, parts)
 
     def _on_post(self, method: bytes, parts: list[str]) -> None:
         body, headers = bytes(self._body), self._headers
         status = 404
-        if method == b"POST" and parts == ["init", "error"]:
+        if method == b"POST" and parts in (["init", "error"], ["restore", "error"]):
             status = self._runtime.on_init_error(body, headers)
         elif method == b"POST" and len(parts) == 3 and parts[0] == "invocation":
             status = self._on_result(parts[1], parts[2], body, headers)

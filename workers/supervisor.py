@@ -1,7 +1,7 @@
-"""The supervisor: gives invocations to execution environments, and starts and ends these.
+"""The supervisor: a thread and an asyncio loop of its own, on which invocations are claimed, run
+and closed, so that deadlines hold whatever Celery and Redis do.
 
-It has a thread and an asyncio loop of its own, so that deadlines hold whatever Celery and Redis
-do. What may be called from other threads comes first; everything else runs on that loop.
+What may be called from other threads comes first; everything else runs on that loop.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from functools import partial
 from typing import Any, Final
 
 from broker import keys
-from broker.invocation import FunctionFault, Invocation, Outcome
-from broker.ledger import Ledger
+from broker.fleets import FleetReport, HostReport
+from broker.invocation import FunctionFault, Invocation, Outcome, Throttled
+from broker.ledger import Begun, Ledger
 from storage.configuration import FunctionConfiguration
-from storage.errors import BucketwheelError, PackageError
 from workers import faults
+from workers.background import Background
 from workers.bookkeeper import Bookkeeper
 from workers.completion import Completion, Post
 from workers.delivery import Delivery, Run
-from workers.environment import Environment
-from workers.fleet import Fleet, has_room, starves_another, to_give_way
-from workers.preparation import Preparation, Prepared
+from workers.dispatcher import Dispatcher, Rest
+from workers.host import host
+from workers.preparation import Preparation
+from workers.runtimes import paths
 from workers.sandbox import EnvironmentSpec, Sandboxes
 from workers.settings import WorkerSettings
+from workers.snapshot import Snapshots
 from workers.trial import Trial
 from workers.zygote import Zygote
 
 log = logging.getLogger("bucketwheel.supervisor")
 
-#: Environments that may initialise at once: more would only take turns on the processors.
-STARTS: Final = 2 * (os.cpu_count() or 1)
-#: Seconds before a start is tried again that the platform, not the function, has failed.
-PAUSE: Final = 1.0
+#: Seconds between looks at what environments use of the processors, and at what is idle.
+LOOK: Final = 0.2
 
 Deploy = Callable[[Invocation], FunctionFault | None]
+Functions = Mapping[str, FunctionConfiguration]
 
 
 class Supervisor:
@@ -50,31 +52,35 @@ class Supervisor:
         self, settings: WorkerSettings, ledger: Ledger, preparation: Preparation, deploy: Deploy
     ) -> None:
         """`deploy` carries out an upload's event in a thread of its own."""
-        #: Environments at work at once on this host; Celery's pool_grow and pool_shrink change it.
-        self.limit = settings.concurrency
+        #: What this host can give; Celery's pool_grow and pool_shrink change its limit.
+        self.host = host(settings)
         self._settings = settings
         self._preparation = preparation
         self._deploy = deploy
         self._loop = asyncio.new_event_loop()
         self._bookkeeper = Bookkeeper(ledger, self._loop)
-        self._zygote = Zygote()
-        self._sandboxes = Sandboxes(settings.data / "tmp")
-        self._fleets: dict[str, Fleet] = {}
-        #: What each environment was prepared with, until it ends.
-        self._prepared: dict[Environment, Prepared] = {}
-        self._initialising: dict[Environment, Fleet] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="preparation")
+        self._background = Background(self._loop)
+        self._zygote = Zygote(paths=paths())
+        self._sandboxes = Sandboxes(settings.data / "tmp", self._zygote)
+        self._snapshots = Snapshots(self._zygote, self._sandboxes)
+        self._dispatcher = Dispatcher(
+            self.host, preparation, self._snapshots, self._sandboxes, self._background
+        )
+        self._functions: Functions = {}
         self._deployments = ThreadPoolExecutor(1, thread_name_prefix="deployment")
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._stopping = False
 
     # -- called from other threads ------------------------------------------------------------
 
-    def start(self, post: Post) -> None:
-        """Start the thread, the zygote and the bookkeeper; `post` runs things on Celery's hub."""
+    def start(self, post: Post, rest: Rest) -> None:
+        """Start the thread, the zygote and the bookkeeper.
+
+        `post` runs things on Celery's hub; `rest` is told which queues to leave alone.
+        """
         self._post = post
         self._completion = Completion(self._bookkeeper, post)
+        self._dispatcher.serve_for(self._completion, post, rest)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._zygote.start(), self._loop).result(30)
         self._bookkeeper.start()
@@ -85,7 +91,6 @@ class Supervisor:
             return
         drained = asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
         drained.result(self._settings.drain_timeout + 60)
-        self._threads.shutdown(cancel_futures=True)
         self._bookkeeper.stop(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
@@ -95,16 +100,20 @@ class Supervisor:
         self._loop.call_soon_threadsafe(self._take, delivery)
 
     def terminate(self, pid: int) -> None:
-        """End the environment that has this process id, with its invocation."""
-        self._loop.call_soon_threadsafe(self._terminate, pid)
+        """End the invocation of the environment that has this process id."""
+        self._loop.call_soon_threadsafe(self._dispatcher.terminate, pid)
 
     def revoke(self, delivery: Delivery) -> None:
         """Give up what a message would have delivered: Celery was told not to run it."""
         self._loop.call_soon_threadsafe(self._revoke, delivery)
 
-    def use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
+    def use(self, functions: Functions) -> None:
         """Take the deployed functions as they now are."""
         self._loop.call_soon_threadsafe(self._use, dict(functions))
+
+    def share(self, hosts: int) -> None:
+        """Keep this host's part of what is provisioned, of so many hosts that live."""
+        self._loop.call_soon_threadsafe(self._dispatcher.share, hosts)
 
     def trial(self, configuration: FunctionConfiguration, event: bytes) -> Outcome:
         """Run one event in a new environment of its own, and end that."""
@@ -113,172 +122,59 @@ class Supervisor:
 
     def info(self) -> dict[str, Any]:
         """What Flower's pool tab and `inspect stats` show."""
-        fleets = list(self._fleets.values())
-        return {
-            "max-concurrency": self.limit,
-            "processes": [each.pid for fleet in fleets for each in [*fleet.busy, *fleet.idle]],
-            "environments": {fleet.function: fleet.info() for fleet in fleets},
-        }
+        return self._dispatcher.info()
+
+    def report(self) -> tuple[HostReport, list[FleetReport]]:
+        """What `bucketwheel status` shows of this host."""
+        fleets = self._dispatcher.fleets
+        about = HostReport(
+            limit=self.host.limit,
+            working=fleets.working,
+            memory=self.host.memory,
+            memory_given=fleets.memory,
+            cores=self.host.cores,
+            runnable=round(fleets.runnable, 2),
+            isolation=self._zygote.isolation.description,
+            limits=self._sandboxes.limits,
+        )
+        return about, [each.report() for each in fleets if each.size or each.queue]
+
+    @property
+    def most_held(self) -> int:
+        """Messages that may be in this worker's hands at once; none once its limit is 0."""
+        return self.host.limit + self._dispatcher.fleets.allowance if self.host.limit else 0
 
     # -- invocations --------------------------------------------------------------------------
 
     def _take(self, delivery: Delivery) -> None:
+        if delivery.function != keys.DEPLOY:
+            fleet = self._dispatcher.expect(delivery.function, len(delivery.claims))
+            delivery.reserve(fleet.reserved)
         for claim in delivery.claims:
             self._bookkeeper.claim(claim, partial(self._begun, delivery))
 
-    def _begun(self, delivery: Delivery, invocation: Invocation | None) -> None:
-        if invocation is None:
+    def _begun(self, delivery: Delivery, begun: Begun) -> None:
+        if delivery.function != keys.DEPLOY:
+            self._dispatcher.expect(delivery.function, -1)
+        if begun is None:
             self._completion.count(delivery)
-        elif invocation.function == keys.DEPLOY:
-            self._begin_deployment(Run(invocation, delivery))
+        elif isinstance(begun, Throttled):
+            self._dispatcher.back_off(begun.function)
+            self._completion.count(delivery)
+        elif begun.function == keys.DEPLOY:
+            self._begin_deployment(Run(begun, delivery))
         else:
-            fleet = self._fleet(invocation.function)
-            fleet.waiting.append(Run(invocation, delivery))
-            self._serve(fleet)
+            self._dispatcher.enqueue(Run(begun, delivery))
 
     def _revoke(self, delivery: Delivery) -> None:
         for claim in delivery.claims:
             self._bookkeeper.claim(claim, partial(self._revoked, delivery))
 
-    def _revoked(self, delivery: Delivery, invocation: Invocation | None) -> None:
-        if invocation is None:
+    def _revoked(self, delivery: Delivery, begun: Begun) -> None:
+        if isinstance(begun, Invocation):
+            self._completion.fail(Run(begun, delivery), faults.REVOKED)
+        else:
             self._completion.count(delivery)
-        else:
-            self._completion.fail(Run(invocation, delivery), faults.REVOKED)
-
-    def _serve(self, fleet: Fleet) -> None:
-        """Give waiting invocations to idle environments; start more where some still wait."""
-        if self._stopping:
-            self._give_back(fleet)
-        while fleet.waiting and fleet.idle:
-            environment = fleet.idle.pop()
-            if self._prepared[environment].serves(environment.spec.configuration.timeout):
-                self._invoke(fleet, environment)
-            else:
-                self._end(environment)
-        while fleet.waiting and fleet.configuration is None:
-            self._completion.fail(fleet.waiting.popleft(), faults.not_deployed(fleet.function))
-        while fleet.wants and has_room(self._fleets.values(), self.limit, STARTS):
-            self._start(fleet)
-
-    def _invoke(self, fleet: Fleet, environment: Environment) -> None:
-        run = fleet.waiting.popleft()
-        fleet.busy[environment] = run
-        self._accept(run.delivery, environment.pid)
-        environment.invoke(run.invocation)
-
-    def _accept(self, delivery: Delivery, pid: int) -> None:
-        """Tell Celery that a message's work has begun, and where: `revoke` names this process."""
-        if not delivery.accepted:
-            delivery.accepted = True
-            self._post(partial(delivery.accept, pid, time.monotonic()))
-
-    def _give_back(self, fleet: Fleet) -> None:
-        while fleet.waiting:
-            self._completion.give_back(fleet.waiting.popleft())
-
-    # -- what environments tell (EnvironmentListener) -------------------------------------------
-
-    def on_idle(self, environment: Environment) -> None:
-        """An environment asks for its next invocation."""
-        is_new = self._initialised(environment)
-        fleet = self._fleet(environment.spec.configuration.name)
-        if self._stopping or not fleet.is_current(environment):
-            self._end(environment)
-        elif starves_another(fleet, self._fleets.values(), self.limit):
-            self._end(environment)
-            self._serve_all()
-        else:
-            fleet.idle.append(environment)
-            self._serve(fleet)
-            if is_new and environment in fleet.idle:
-                environment.is_spare()
-
-    def on_outcome(self, environment: Environment, outcome: Outcome) -> None:
-        """An invocation has ended."""
-        run = self._fleet(environment.spec.configuration.name).busy.pop(environment)
-        self._completion.close(run, outcome)
-
-    def on_exit(
-        self, environment: Environment, fault: FunctionFault | None, log_lines: tuple[str, ...]
-    ) -> None:
-        """An environment has ended."""
-        failed_to_start = self._initialised(environment)
-        fleet = self._fleet(environment.spec.configuration.name)
-        self._prepared.pop(environment, None)
-        if environment in fleet.idle:
-            fleet.idle.remove(environment)
-        if fault and failed_to_start and fleet.waiting:
-            self._completion.fail(fleet.waiting.popleft(), fault, log_lines)
-        self._serve_all()
-
-    # -- environments ---------------------------------------------------------------------------
-
-    def _start(self, fleet: Fleet) -> None:
-        """Start an environment, in the place of an idle one where the host has no more room."""
-        replaced = to_give_way(self._fleets.values(), self.limit)
-        if replaced is not None:
-            self._end(replaced)
-        fleet.starting += 1
-        self._spawn(self._start_up(fleet))
-
-    async def _start_up(self, fleet: Fleet) -> None:
-        """Prepare an environment and start it; it reports by `on_idle` or `on_exit`."""
-        configuration = fleet.configuration
-        try:
-            if configuration is not None:
-                await self._fork(fleet, configuration)
-                return
-        except PackageError as error:
-            if fleet.waiting:
-                fault = FunctionFault("Runtime.InvalidPackage", str(error))
-                self._completion.fail(fleet.waiting.popleft(), fault)
-        except (BucketwheelError, OSError) as error:
-            log.warning("%s cannot start, trying again: %s", fleet.function, error)
-            await asyncio.sleep(PAUSE)
-        fleet.starting -= 1
-        self._serve_all()
-
-    async def _fork(self, fleet: Fleet, configuration: FunctionConfiguration) -> None:
-        prepare = partial(self._preparation.prepare, configuration)
-        prepared = await self._loop.run_in_executor(self._threads, prepare)
-        environment = Environment(prepared.spec, self._zygote, self._sandboxes, self)
-        self._prepared[environment], self._initialising[environment] = prepared, fleet
-        try:
-            await environment.start()
-        except BaseException:
-            del self._prepared[environment], self._initialising[environment]
-            raise
-
-    def _initialised(self, environment: Environment) -> bool:
-        """Count an environment's start as over; returns whether it was its first report."""
-        fleet = self._initialising.pop(environment, None)
-        if fleet is not None:
-            fleet.starting -= 1
-        return fleet is not None
-
-    def _end(self, environment: Environment) -> None:
-        """End an environment that has nothing to do."""
-        fleet = self._fleet(environment.spec.configuration.name)
-        if environment in fleet.idle:
-            fleet.idle.remove(environment)
-        self._prepared.pop(environment, None)
-        self._spawn(environment.stop())
-
-    def _terminate(self, pid: int) -> None:
-        for fleet in self._fleets.values():
-            for environment in list(fleet.busy):
-                if environment.pid == pid:
-                    environment.kill(faults.REVOKED)
-
-    async def _reap(self) -> None:
-        """Each second: end environments that were idle for too long."""
-        while True:
-            await asyncio.sleep(1.0)
-            before = time.monotonic() - self._settings.idle_timeout
-            for fleet in self._fleets.values():
-                for environment in fleet.take_idle_before(before):
-                    self._end(environment)
 
     # -- deployments ----------------------------------------------------------------------------
 
@@ -289,7 +185,10 @@ class Supervisor:
         if self._stopping:
             self._completion.give_back(run)
             return
-        self._accept(run.delivery, os.getpid())
+        delivery = run.delivery
+        if not delivery.accepted:
+            delivery.accepted = True
+            self._post(partial(delivery.accept, os.getpid(), time.monotonic()))
         carried = self._loop.run_in_executor(self._deployments, self._deploy, run.invocation)
         carried.add_done_callback(partial(self._deployed, run))
 
@@ -297,57 +196,36 @@ class Supervisor:
         fault = faults.RETURNED if carried.cancelled() else carried.result()
         self._completion.close(run, Outcome(run.invocation, b"null", fault, 0.0, 0))
 
-    # -- functions ------------------------------------------------------------------------------
-
-    def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
+    def _use(self, functions: Functions) -> None:
         self._completion.functions = functions
-        for fleet in self._fleets.values():
-            fleet.configuration = functions.get(fleet.function)
-            for environment in [each for each in fleet.idle if not fleet.is_current(each)]:
-                self._end(environment)
-        self._serve_all()
-
-    def _fleet(self, function: str) -> Fleet:
-        fleet = self._fleets.get(function)
-        if fleet is None:
-            fleet = Fleet(function, self._completion.functions.get(function))
-            self._fleets[function] = fleet
-        return fleet
-
-    def _serve_all(self) -> None:
-        for fleet in list(self._fleets.values()):
-            if fleet.waiting:
-                self._serve(fleet)
+        self._dispatcher.use(functions)
+        self._snapshots.keep_only({(each.name, each.version) for each in functions.values()})
 
     # -- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._spawn(self._reap())
+        self._background.spawn(self._keep_looking())
         self._loop.run_forever()
 
-    def _spawn(self, coroutine: Any) -> None:
-        """Run a coroutine in the background; the loop itself keeps only weak references."""
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    async def _keep_looking(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(LOOK)
+            self._look()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a background step failed", exc_info=task.exception())
+    def _look(self) -> None:
+        """One look; a fault in it must not end the looking."""
+        before = time.monotonic() - self._settings.idle_timeout
+        try:
+            self._dispatcher.look(before)
+            self._snapshots.reap(before)
+        except Exception:
+            log.exception("a look at the environments failed")
 
     async def _drain(self) -> None:
         self._stopping = True
-        fleets = self._fleets.values()
-        for fleet in fleets:
-            self._give_back(fleet)
-        deadline = time.monotonic() + self._settings.drain_timeout
-        while any(fleet.busy for fleet in fleets) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        for environment in [each for fleet in fleets for each in fleet.busy]:
-            environment.kill(faults.RETURNED)
+        await self._dispatcher.drain(time.monotonic() + self._settings.drain_timeout)
         finish = partial(self._deployments.shutdown, cancel_futures=True)
         await self._loop.run_in_executor(None, finish)
-        await asyncio.gather(*(each.stop() for each in list(self._prepared)))
+        await self._snapshots.stop()
         await self._zygote.stop()

@@ -7,6 +7,7 @@ its broker. Here it is set aside with its reason, and the worker goes on.
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,11 +21,45 @@ from kombu.transport.redis import Channel, Transport
 #: Takes an item of a queue that is no message: queue, item, what is wrong with it.
 Bury = Callable[[str, bytes, str], None]
 
+#: Seconds after which a wake-up that nobody took is gone.
+WAKE: Final = 60
+
 _PARTS: Final = ("body", "content-type", "content-encoding", "headers", "properties")
 
 
 class FunctionChannel(Channel):
-    """Reads one item after the other from function queues, and acknowledges them."""
+    """Reads one item after the other from function queues, and acknowledges them.
+
+    A queue may rest: its messages stay where every worker can take them. Kombu would end the
+    consumer for that, and begin another.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: Queues that nothing is taken from for now.
+        self.resting: frozenset[str] = frozenset()
+
+    def rest(self, queues: frozenset[str]) -> None:
+        """Take nothing from these queues, and from all others again. Hub's thread only."""
+        resumed = self.resting - queues
+        self.resting = queues
+        if resumed and self._in_poll:
+            self._wake()
+
+    def _wake(self) -> None:
+        """End the wait that is under way: it does not look at what has been resumed since."""
+        key, pipeline = FunctionTransport.wake, self._kept.pipeline()
+        pipeline.delete(key).rpush(key, b"").expire(key, WAKE).execute()
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Wait for a message of any queue that does not rest; kombu's, with a choice of queues."""
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        keys = [each for each in queues if each not in self.resting]
+        self._in_poll = self.client.connection
+        self._brpop_sent_at: Any = time.monotonic()
+        self.client.connection.send_command(
+            "BRPOP", *keys, FunctionTransport.wake, timeout or self.brpop_timeout
+        )
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
@@ -45,6 +80,8 @@ class FunctionChannel(Channel):
             if not reply:
                 raise Empty()
             queue, item = reply[0].decode(), reply[1]
+            if queue == FunctionTransport.wake:
+                return True
             self._queue_cycle.rotate(queue)
             fault, message = read(item)
             if fault:
@@ -70,14 +107,16 @@ class FunctionTransport(Transport):
 
     Channel = FunctionChannel
     bury: Bury
+    #: Key of the list that ends this worker's wait.
+    wake: str
 
     @classmethod
-    def install(cls, bury: Bury) -> None:
+    def install(cls, bury: Bury, wake: str) -> None:
         """Have `redis://` mean this transport in this process.
 
         By the scheme's alias, since a transport named in the URL is no URL to Flower any more.
         """
-        cls.bury = staticmethod(bury)
+        cls.bury, cls.wake = staticmethod(bury), wake
         kombu.transport.TRANSPORT_ALIASES["redis"] = f"{__name__}:{cls.__name__}"
 
 

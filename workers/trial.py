@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from broker.invocation import FunctionFault, Invocation, Outcome
+from broker.invocation import Invocation, Outcome
 from workers.environment import Environment
 from workers.sandbox import EnvironmentSpec, Sandboxes
-from workers.zygote import Zygote
+from workers.zygote import Forker
 
 
 class Trial:
     """Deployment tries a package in it: user code runs nowhere else."""
 
-    def __init__(self, spec: EnvironmentSpec, zygote: Zygote, sandboxes: Sandboxes) -> None:
-        self._environment = Environment(spec, zygote, sandboxes, self)
+    def __init__(self, spec: EnvironmentSpec, forker: Forker, sandboxes: Sandboxes) -> None:
+        self._environment = Environment(spec, forker, sandboxes, self)
         self._function = spec.configuration.name
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -33,15 +33,10 @@ class Trial:
         if not self._outcome.done():
             environment.invoke(self._invocation)
 
+    def on_begun(self, environment: Environment) -> None:
+        """Nobody asks."""
+
     def on_outcome(self, environment: Environment, outcome: Outcome) -> None:
         """Keep the outcome."""
         if not self._outcome.done():
             self._outcome.set_result(outcome)
-
-    def on_exit(
-        self, environment: Environment, fault: FunctionFault | None, log: tuple[str, ...]
-    ) -> None:
-        """It has ended before it answered."""
-        if not self._outcome.done():
-            fault = fault or FunctionFault("Runtime.ExitError", "the environment ended")
-            self._outcome.set_result(Outcome(self._invocation, None, fault, 0.0, 0, log=log))

@@ -1,28 +1,35 @@
-"""The zygote, seen from the worker: starts the forking process, asks it, hears of ends."""
+"""The zygote, seen from the worker: every environment is forked from it, and ended by it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
 
-from workers.errors import ZygoteLost
-from workers.sandbox import Sandbox
-from workers.zygote_process import MESSAGE
+from workers import isolation, users
+from workers.errors import WorkerError, ZygoteLost
+from workers.forking import Channel, Exit
+from workers.isolation import Isolation, Mode, Shown
+from workers.process import kill_tree
+from workers.sandbox import EnvironmentSpec, Sandbox
+from workers.users import Block
+from workers.view import visible_paths
+from workers.zygote_protocol import Capture, End, Ended, Fork, Place, Program, Tmp, write_program
 
 log = logging.getLogger("bucketwheel.zygote")
 
-#: Called with the wait status of a process that has ended, and its peak resident size in bytes.
-Exit = Callable[[int, int], None]
-
-KILLED = 9
+#: Seconds for the process to end its environments when it is told to go.
+_LAST: Final = 10.0
+#: Seconds for the process to begin.
+_BEGIN: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +44,189 @@ class ForkRequest:
     command: tuple[str, ...] = ()
 
 
+class Forker(Protocol):
+    """What environments are forked from: the zygote, or snapshots before it."""
+
+    def initialization(self, spec: EnvironmentSpec) -> str:
+        """AWS_LAMBDA_INITIALIZATION_TYPE of an environment."""
+
+    async def fork(self, request: ForkRequest, log_end: int, on_exit: Exit) -> int:
+        """Fork an environment whose output goes to the descriptor `log_end`; returns its pid.
+
+        Raises:
+            ZygoteLost: nothing could be forked.
+        """
+
+    def kill(self, sandbox: Sandbox, pid: int) -> None:
+        """End all that runs in a sandbox; does not wait."""
+
+
 class Zygote:
     """Lives on the supervisor's loop; when the process dies, the next fork starts another.
 
-    The process dies with the thread that started it, and environments die with the process.
+    Environments die with the process, and it dies when the worker does.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        mode: Mode | None = None,
+        paths: Iterable[Path] = (),
+        hidden: Path = Path("/nonexistent"),
+    ) -> None:
+        """`mode` None takes the best that this host allows; `paths` are shown to environments.
+
+        `hidden` is the worker's own folder, which no environment may see.
+        """
+        self._mode = mode
+        self._shown = Shown(visible_paths(map(str, paths)), os.path.realpath(hidden))
+        self._isolation: Isolation | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
-        self._serial = 0
-        self._forks: dict[int, tuple[asyncio.Future[int], Exit]] = {}
-        self._exits: dict[int, Exit] = {}
+        self._channel: Channel | None = None
+        self._starting = asyncio.Lock()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._block: Block | None = None
+        #: Users in use, with whether each is to be given up once nothing runs under it.
+        self._users: dict[int, bool] = {}
+        #: Users whose processes are being ended: the last request, and whoever waits for that.
+        self._ending: dict[int, tuple[int, asyncio.Future[None]]] = {}
+        #: Blocks of workers that have died, until all that runs under them has ended.
+        self._left: dict[int, tuple[Block, set[int]]] = {}
+        self._on_free: dict[int, Callable[[], None]] = {}
+        self._asked = 0
+
+    @property
+    def isolation(self) -> Isolation:
+        """What is in force; only once it has started."""
+        assert self._isolation is not None
+        return self._isolation
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether anything that was to end may still run."""
+        return bool(self._ending)
+
+    @property
+    def hides_opt(self) -> bool:
+        """Whether what environments must see lies below /opt, where layers would cover it."""
+        return any(each.startswith(f"{isolation.OPT}/") for each in self._shown.paths)
 
     @property
     def pid(self) -> int | None:
         """Process id, while it lives."""
         return self._process.pid if self._process else None
 
+    # -- life -----------------------------------------------------------------------------------
+
     async def start(self) -> None:
-        """Start the process."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MESSAGE)
-        command = [sys.executable, "-P", "-m", "workers.zygote_process", str(theirs.fileno())]
+        """Start the process, in the best isolation there is; once it runs, this does nothing.
+
+        Raises:
+            WorkerError: the isolation that was asked for cannot be had here.
+            ZygoteLost: it does not begin.
+        """
+        async with self._starting:
+            if self._channel is not None:
+                return
+            if self._isolation is None:
+                await self._choose()
+            else:
+                refused = await self._begin(self._isolation.mode)
+                if refused:
+                    raise ZygoteLost(f"the zygote does not begin: {refused}")
+            self._end_what_is_left()
+
+    async def stop(self) -> None:
+        """End the process, and with it whatever it forked; stopping twice is safe."""
+        self._stopping = True
+        process = self._process
+        self._lose()
+        if process is not None:
+            await asyncio.get_running_loop().run_in_executor(None, _wait, process)
+        if self._block is not None:
+            self._block.release()
+        for block, _ in self._left.values():
+            block.release()
+
+    async def _choose(self) -> None:
+        """Try what may be had, best first, and say what is not isolated."""
+        reasons: list[str] = []
+        for mode in (self._mode,) if self._mode else isolation.candidates():
+            refused = await self._begin(mode)
+            if not refused:
+                self._isolation = isolation.BY_MODE[mode]
+                if mode == "none" and self._mode is None:
+                    log.warning("%s (%s)", isolation.NONE.description, _advice(reasons))
+                return
+            reasons.append(f"{mode}: {refused}")
+        raise WorkerError(f"environments cannot be isolated as asked: {'; '.join(reasons)}")
+
+    async def _begin(self, mode: Mode) -> str:
+        """Start the process in this isolation; returns why it cannot be had."""
+        if mode == "bubblewrap" and (refused := isolation.why_no_bubblewrap()):
+            return refused
+        try:
+            if mode == "uid" and self._block is None:
+                self._block = users.take_block()
+        except OSError as error:
+            return str(error)
+        channel = Channel(self._on_lost, self._on_ended, takes_descriptors=True)
+        descriptor = channel.theirs.fileno()
+        program = [sys.executable, "-P", "-m", "workers.zygote_process", str(descriptor)]
         self._process = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
+            [*program, mode, self._shown.hidden, *self._shown.paths],
+            pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=_clean_environment(),
             start_new_session=True,
         )
-        theirs.close()
-        ours.setblocking(False)
-        self._channel = ours
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
+        channel.theirs.close()
+        self._channel = channel
+        try:
+            refused = await asyncio.wait_for(asyncio.shield(channel.ready), _BEGIN)
+        except TimeoutError:
+            refused = f"it has not begun within {_BEGIN:g} s"
+        if refused:
+            self._lose()
+        return refused
+
+    def _on_lost(self) -> None:
+        had_begun = self._channel is not None and self._channel.ready.done()
+        self._lose()
+        if not had_begun or self._stopping:
+            return
+        log.warning("the zygote has gone; the next environment starts another")
+        if self._users:
+            self._spawn_start()
+
+    def _lose(self) -> None:
+        """Forget the process, and tell everyone who depended on it."""
+        channel, self._channel, process, self._process = self._channel, None, self._process, None
+        if channel is not None:
+            channel.close()
+        if process is not None and not self._stopping:
+            process.kill()
+            process.wait()
+
+    def _spawn_start(self) -> None:
+        """What the old process has left must end, whether or not a fork comes."""
+
+        async def start() -> None:
+            try:
+                await self.start()
+            except (WorkerError, OSError) as error:
+                log.error("the zygote does not come back: %s", error)
+
+        task = asyncio.get_running_loop().create_task(start())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- forking --------------------------------------------------------------------------------
+
+    def initialization(self, spec: EnvironmentSpec) -> str:
+        """AWS_LAMBDA_INITIALIZATION_TYPE of an environment."""
+        return "on-demand"
 
     async def fork(self, request: ForkRequest, log_end: int, on_exit: Exit) -> int:
         """Fork an environment whose output goes to the descriptor `log_end`; returns its pid.
@@ -80,81 +234,197 @@ class Zygote:
         Raises:
             ZygoteLost: the process has gone, or could not fork.
         """
-        if self._channel is None:
-            await self.start()
-        assert self._channel is not None
-        self._serial += 1
-        forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._forks[self._serial] = (forked, on_exit)
-        message = {
-            "serial": self._serial,
-            "name": request.name,
-            "variables": dict(request.variables),
-            "task_root": request.sandbox.task_root,
-            "handler": request.sandbox.spec.configuration.handler,
-        }
+        sandbox = request.sandbox
+        channel = await self._ready_for(sandbox, log_end)
+        serial = channel.next_serial()
+        program = write_program(self._program(request))
+        group = sandbox.group.open() if sandbox.group is not None else None
+        descriptors = (log_end, program) if group is None else (log_end, program, group)
+        message = Fork(serial, request.name, place_of(sandbox), group is not None)
         try:
-            socket.send_fds(self._channel, [json.dumps(message).encode()], [log_end])
-        except OSError as error:
-            self._forks.pop(self._serial, None)
-            raise ZygoteLost(f"the zygote does not take requests: {error}") from error
-        return await forked
+            return await channel.fork(serial, message, descriptors, on_exit)
+        finally:
+            os.close(program)
+            if group is not None:
+                os.close(group)
 
-    async def stop(self) -> None:
-        """End the process, and with it whatever it forked; stopping twice is safe."""
-        process = self._process
-        if process is None:
+    async def capture(
+        self, request: ForkRequest, uids: int, log_end: int, channel_end: int, on_exit: Exit
+    ) -> int:
+        """Fork a snapshot, which forks environments with so many users from the sandbox's on.
+
+        Raises:
+            ZygoteLost: the process has gone, or could not fork.
+        """
+        channel = await self._ready_for(request.sandbox, log_end)
+        serial = channel.next_serial()
+        program = write_program(self._program(request))
+        message = Capture(serial, request.name, place_of(request.sandbox), uids)
+        try:
+            descriptors = (log_end, program, channel_end)
+            return await channel.fork(serial, message, descriptors, on_exit)
+        finally:
+            os.close(program)
+
+    async def lend_tmp(self, sandbox: Sandbox) -> int:
+        """A descriptor of a mount of the sandbox's /tmp, for a snapshot's fork; to be closed.
+
+        Raises:
+            ZygoteLost: the process has gone, or has none.
+        """
+        assert sandbox.uid is not None and self._channel is not None
+        await self._has_ended(sandbox.uid)
+        serial = self._channel.next_serial()
+        size = sandbox.spec.configuration.ephemeral_storage
+        return await self._channel.borrow(serial, Tmp(serial, sandbox.uid, size))
+
+    async def _ready_for(self, sandbox: Sandbox, log_end: int) -> Channel:
+        """The channel, once nothing is left of what ran in the sandbox before."""
+        await self.start()
+        if sandbox.uid is not None:
+            os.fchown(log_end, sandbox.uid, sandbox.uid)  # it may be opened by name: /dev/stdout
+            await self._has_ended(sandbox.uid)
+        if self._channel is None:
+            raise ZygoteLost("the zygote has gone")
+        return self._channel
+
+    def _program(self, request: ForkRequest) -> Program:
+        sandbox = request.sandbox
+        handler = sandbox.spec.configuration.handler
+        command, folder = request.command, sandbox.task_root
+        if self.isolation.mode == "bubblewrap":
+            python = (sys.executable, "-m", "awslambdaric", handler)
+            spec = sandbox.spec
+            folders = (os.path.realpath(spec.task_root), _real(spec.layers), sandbox.host_tmp)
+            command, folder = isolation.wrap(command or python, *folders, self._shown), "/"
+        return Program(dict(request.variables), handler, folder, list(command))
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def kill(self, sandbox: Sandbox, pid: int) -> None:
+        """End all that runs in a sandbox; does not wait. Its main process's end is told as ever."""
+        if sandbox.uid is not None:
+            self._end(sandbox.uid)
             return
-        self._lose()
+        mark = sandbox.spec.id
+        asyncio.get_running_loop().run_in_executor(None, kill_tree, pid, mark)
+
+    def _end(self, uid: int) -> None:
+        """Ask for the end of all that runs under a user; only the answer to the last call counts.
+
+        While there is no process to ask, nothing is sent: the next one is asked when it begins.
+        """
+        self._asked += 1
+        _, ended = self._ending.get(uid, (0, asyncio.get_running_loop().create_future()))
+        self._ending[uid] = (self._asked, ended)
+        if self._channel is not None:
+            with suppress(ZygoteLost):
+                self._channel.send(End(self._asked, uid, self._users.get(uid, False)))
+
+    async def _has_ended(self, uid: int) -> None:
+        if uid in self._ending:
+            await asyncio.shield(self._ending[uid][1])
+
+    def _on_ended(self, message: Ended) -> None:
+        """Nothing runs under a user any more."""
+        uid = message.uid
+        serial, ended = self._ending.get(uid, (0, None))
+        if serial != message.serial or ended is None:
+            return  # it has been asked for again since
+        del self._ending[uid]
+        ended.set_result(None)
+        if self._users.get(uid):
+            del self._users[uid]
+            self._on_free.pop(uid)()
+        self._on_left_ended(uid)
+
+    # -- users ----------------------------------------------------------------------------------
+
+    def take_user(self) -> int | None:
+        """A user under whom nothing runs; None: environments have no users of their own.
+
+        Raises:
+            OSError: all are in use.
+        """
+        if self._block is None or self.isolation.mode != "uid":
+            return None
+        uid = self._block.take()
+        self._users[uid] = False
+        return uid
+
+    def take_users(self) -> range:
+        """Users for a snapshot and its environments; empty where there are no users.
+
+        Raises:
+            OSError: all are in use.
+        """
+        if self._block is None or self.isolation.mode != "uid":
+            return range(0)
+        return self._block.take_range()
+
+    def use(self, uid: int) -> None:
+        """A user of such a range gets an environment."""
+        self._users[uid] = False
+
+    def free(self, uid: int, on_free: Callable[[], None] | None = None) -> None:
+        """End all that runs under a user, and its /tmp; then it may be used again."""
+        assert self._block is not None
+        self._users[uid] = True
+        self._on_free[uid] = on_free or partial(self._block.give_back, uid)
+        self._end(uid)
+
+    def free_range(self, uids: range) -> None:
+        """Nothing runs under these users any more."""
+        if self._block is not None and uids:
+            self._block.give_back_range(uids)
+
+    def _end_what_is_left(self) -> None:
+        """In a new process: what the one before has left, and what dead workers have."""
+        if self.isolation.mode != "uid":
+            return
+        for uid in self._users:
+            self._end(uid)
+        for block, running in users.take_left_blocks():
+            log.warning("%d users of a dead worker still ran something", len(running))
+            self._left[block.number] = (block, running)
+        for _, running in self._left.values():
+            for uid in running:
+                self._end(uid)
+
+    def _on_left_ended(self, uid: int) -> None:
+        for number, (block, running) in list(self._left.items()):
+            running.discard(uid)
+            if not running:
+                block.release()
+                del self._left[number]
+
+
+def place_of(sandbox: Sandbox) -> Place | None:
+    """What the zygote lays out for a sandbox; None: nothing."""
+    if sandbox.uid is None:
+        return None
+    spec = sandbox.spec
+    size = spec.configuration.ephemeral_storage
+    layers, opt = _real(spec.layers), sandbox.opt
+    return Place(sandbox.uid, os.path.realpath(spec.task_root), layers, opt if layers else "", size)
+
+
+def _real(path: Path | None) -> str:
+    return os.path.realpath(path) if path is not None and path.is_dir() else ""
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Give a process time to end what it has begun: its channel is closed."""
+    try:
+        process.wait(_LAST)
+    except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
-    def _hear(self) -> None:
-        assert self._channel is not None
-        while self._channel is not None:
-            try:
-                data = self._channel.recv(MESSAGE)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                log.warning("the zygote has gone; the next environment starts another")
-                process = self._process
-                self._lose()
-                if process:
-                    process.kill()
-                    process.wait()
-                return
-            self._tell(json.loads(data))
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        if "serial" not in message:
-            on_exit = self._exits.pop(message["pid"], None)
-            if on_exit is not None:
-                on_exit(message["status"], message["peak"])
-            return
-        forked, on_exit = self._forks.pop(message["serial"])
-        if "error" in message:
-            forked.set_exception(ZygoteLost(f"no environment can be forked: {message['error']}"))
-            return
-        self._exits[message["pid"]] = on_exit
-        if not forked.done():
-            forked.set_result(message["pid"])
-
-    def _lose(self) -> None:
-        """Forget the process, and tell everyone who depended on it."""
-        channel, self._channel, self._process = self._channel, None, None
-        if channel is not None:
-            asyncio.get_running_loop().remove_reader(channel.fileno())
-            channel.close()
-        exits, self._exits = self._exits, {}
-        forks, self._forks = self._forks, {}
-        for forked, _ in forks.values():
-            if not forked.done():
-                forked.set_exception(ZygoteLost("the zygote has gone"))
-        for on_exit in exits.values():
-            on_exit(KILLED, 0)
+def _advice(reasons: list[str]) -> str:
+    how = "run the worker as root with CAP_SYS_ADMIN on Linux 5.12 or later, or install bubblewrap"
+    return f"{how}; {'; '.join(reasons)}"
 
 
 def _clean_environment() -> dict[str, str]:

@@ -4,10 +4,8 @@ Standard library only, and of that what `awslambdaric` and usual handlers import
 may bring its own copy of must not be here. `awslambdaric` itself must not be imported before the
 fork: its C extension reads the address of the Runtime API when it is imported.
 
-It speaks on one end of a socket pair, a message a packet, JSON:
-    in:  {"serial", "name", "variables", "task_root", "handler"}, and the log pipe's descriptor
-    out: {"serial", "pid"} once forked
-         {"pid", "status", "peak"} once a process has ended; peak: bytes resident
+It speaks on one end of a socket pair (`workers.zygote_protocol`). Its arguments: that descriptor,
+the isolation, the folder to be hidden from environments, further paths to be shown to them.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ import gzip
 import hashlib
 import hmac
 import http.client
+import importlib.util
 import inspect
 import json
 import logging
@@ -34,7 +33,6 @@ import os
 import platform
 import queue
 import random
-import resource
 import select
 import shutil
 import signal
@@ -48,140 +46,184 @@ import types
 import urllib.request
 import uuid
 import xml.etree.ElementTree
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-MESSAGE = 256 * 1024
-PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
-#: AWS Lambda's quota of file descriptors.
-DESCRIPTORS = 1_024
+from workers import ending, environment_process, linux, snapshot_process, users
+from workers.ending import Ending, Endings
+from workers.environment_process import Birth
+from workers.fork_server import ForkServer
+from workers.view import VIEW, View
+from workers.zygote_protocol import (
+    Capture,
+    End,
+    Ended,
+    Fork,
+    Lent,
+    Message,
+    Place,
+    Ready,
+    Tmp,
+    send,
+)
+
+#: Seconds between looks whether all has ended that was killed.
+LOOK = 0.02
+#: Seconds for the last of an ending worker's environments to go.
+LAST = 5.0
 
 
-def main(descriptor: int) -> None:
-    """Serve until the other end closes; in a forked child, become the environment."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+class Zygote(ForkServer):
+    """Forks environments and snapshots; with users of their own, it also ends them."""
+
+    def __init__(self, channel: socket.socket, view: View | None) -> None:
+        super().__init__(channel)
+        self._view = view
+        self._endings = Endings("/proc" if view is None else VIEW + "/proc")
+        #: Users that have had a process since this one began.
+        self._used: set[int] = set()
+
+    def take(self, message: Message, descriptors: list[int]) -> None:
+        """Do what the worker asks."""
+        if isinstance(message, Fork):
+            self._fork_environment(message, descriptors)
+        elif isinstance(message, Capture):
+            self._fork_snapshot(message, descriptors)
+        elif isinstance(message, Tmp):
+            self._lend(message)
+        elif isinstance(message, End):
+            self._used.add(message.uid)
+            self._endings.add(Ending(message.uid, message.serial, message.close))
+
+    def look(self) -> float | None:
+        """End what is to end; returns in how many seconds to look again."""
+        for each in self._endings.take_ended():
+            if each.close:
+                self._used.discard(each.uid)
+                if self._view is not None:
+                    self._view.remove_tmp(each.uid)
+            send(self.channel, Ended(each.serial, each.uid))
+        return LOOK if self._endings else None
+
+    def end_everything(self) -> None:
+        """The worker has gone: so must all that it had begun."""
+        for uid in self._used:
+            self._endings.add(Ending(uid, 0, close=False))
+        deadline = time.monotonic() + LAST
+        while self._endings and time.monotonic() < deadline:
+            self._endings.take_ended()
+            self.reap(silently=True)
+            time.sleep(LOOK / 4)
+
+    def _fork_environment(self, message: Fork, descriptors: list[int]) -> None:
+        log, program, *rest = descriptors
+        birth = self._birth(message.name, message.place, log, program, rest)
+        self.fork(message.serial, partial(_become_environment, birth))
+
+    def _fork_snapshot(self, message: Capture, descriptors: list[int]) -> None:
+        log, program, channel = descriptors
+        birth = self._birth(message.name, message.place, log, program, [])
+        become = partial(
+            snapshot_process.become, birth, channel, self._namespace_of(message), self._view
+        )
+        self.fork(message.serial, become)
+
+    def _birth(
+        self, name: str, place: Place | None, log: int, program: int, group: list[int]
+    ) -> Birth:
+        entered = group[0] if group else None
+        if place is None or self._view is None:
+            return Birth(name, os.getpid(), log, program, entered)
+        self._used.add(place.uid)
+        self._view.tmp(place.uid, place.tmp)
+        settle = partial(self._view.enter, place)
+        return Birth(name, os.getpid(), log, program, entered, place.uid, settle)
+
+    def _namespace_of(self, message: Capture) -> Callable[[], None] | None:
+        """How a snapshot becomes root of its own users; None: there are none."""
+        if message.place is None or self._view is None:
+            return None
+        own = range(message.place.uid, message.place.uid + message.uids)
+        return partial(snapshot_process.enter_namespace, self._view, message.place, own)
+
+    def _lend(self, message: Tmp) -> None:
+        if self._view is None:
+            send(self.channel, Lent(message.serial, "environments have no /tmp of their own"))
+            return
+        self._used.add(message.uid)
+        try:
+            mount = linux.clone_mount(self._view.tmp(message.uid, message.size))
+        except OSError as error:
+            send(self.channel, Lent(message.serial, str(error)))
+            return
+        send(self.channel, Lent(message.serial), (mount,))
+        os.close(mount)
+
+
+def main(descriptor: int, isolation: str, hidden: str, paths: list[str]) -> None:
+    """Serve until the other end closes; in a forked child, become what it is to be."""
+    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    channel = socket.socket(fileno=descriptor)
+    view = None
+    if isolation == "uid":
+        try:
+            view = _isolate(paths, hidden)
+        except (OSError, ending.Refused) as error:
+            send(channel, Ready(f"{error}"))
+            return
+    else:  # with users of their own, environments are ended one by one when the worker goes
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     gc.collect()
     gc.freeze()
-    request = _serve(socket.socket(fileno=descriptor))
-    if request is not None:
-        _become(request)
-
-
-def _serve(channel: socket.socket) -> dict[str, Any] | None:
-    """Fork on demand; returns in the child, with what it is to be, and at the end."""
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    environments: set[int] = set()
-    while True:
-        waiting: list[Any] = [channel, wake_read]
-        ready, _, _ = select.select(waiting, [], [])
-        if wake_read in ready:
-            os.read(wake_read, 4096)
-            _reap(channel, environments)
-        if channel in ready:
-            data, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 1)
-            if not data:
-                return None
-            request = _fork(channel, json.loads(data), descriptors[0], environments)
-            if request is not None:
-                return request
-
-
-def _fork(
-    channel: socket.socket, request: dict[str, Any], log: int, environments: set[int]
-) -> dict[str, Any] | None:
-    zygote = os.getpid()
+    send(channel, Ready())
+    zygote = Zygote(channel, view)
     try:
-        pid = os.fork()
-    except OSError as error:
-        channel.send(json.dumps({"serial": request["serial"], "error": str(error)}).encode())
-        os.close(log)
-        return None
-    if pid == 0:
-        return {**request, "log": log, "zygote": zygote}
-    os.close(log)
-    environments.add(pid)
-    channel.send(json.dumps({"serial": request["serial"], "pid": pid}).encode())
-    return None
+        become = zygote.serve()
+    except ConnectionError:  # the worker has gone while it was told something
+        become = None
+    if become is None:
+        zygote.end_everything()
+    else:
+        become()
 
 
-def _reap(channel: socket.socket, environments: set[int]) -> None:
-    """Report each environment that has ended, and end what it has left behind.
+def _isolate(paths: list[str], hidden: str) -> View:
+    """Build what environments see, and try it with a user of theirs.
 
-    An environment adopts the orphans of its tree; when it ends itself, they become ours.
+    Raises:
+        OSError: the kernel refuses, or a user could not read what Python needs.
+        Refused: this process could not end environments safely.
     """
-    while True:
-        try:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            break
-        if pid in environments:
-            environments.remove(pid)
-            ended = {"pid": pid, "status": status, "peak": usage.ru_maxrss * 1024}
-            channel.send(json.dumps(ended).encode())
-    for orphan in _children() - environments:
-        os.kill(orphan, signal.SIGKILL)
+    ending.check()
+    client = importlib.util.find_spec("awslambdaric")
+    needed = [sys.executable, os.__file__, *([client.origin] if client and client.origin else [])]
+    view = View(paths, hidden)
+    view.build()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_try(view, needed))
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise OSError(f"users without rights cannot read all of {', '.join(needed)}")
+    return view
 
 
-def _children() -> set[int]:
-    me = os.getpid()
-    with open(f"/proc/{me}/task/{me}/children", "rb") as file:
-        return {int(pid) for pid in file.read().split()}
+def _try(view: View, needed: list[str]) -> int:
+    try:
+        view.enter_root()
+        os.setresuid(users.LOW, users.LOW, users.LOW)
+        for each in needed:
+            with open(each, "rb"):
+                pass
+    except OSError:
+        return 1
+    return 0
 
 
-def _become(request: dict[str, Any]) -> None:
-    """Turn this forked process into an execution environment, and run the runtime client."""
-    _set_process_apart(request)
-    _set_interpreter_apart(request)
-    from awslambdaric.__main__ import main as run
-
-    run(["bootstrap", request["handler"]])
-
-
-def _set_process_apart(request: dict[str, Any]) -> None:
-    signal.set_wakeup_fd(-1)
-    for each in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_DFL)
-    os.setsid()
-    _prctl(PR_SET_NAME, ctypes.create_string_buffer(request["name"].encode()))
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != request["zygote"]:
-        os._exit(1)  # the zygote died before the line above
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(request["log"], 1)
-    os.dup2(request["log"], 2)
-    os.closerange(3, DESCRIPTORS * 4)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), min(DESCRIPTORS, most)))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.umask(0o077)
-
-
-def _set_interpreter_apart(request: dict[str, Any]) -> None:
-    os.environ.clear()
-    os.environ.update(request["variables"])
-    time.tzset()
-    os.chdir(request["task_root"])
-    random.seed()
-    tempfile.tempdir = None
-    sys.path[:] = [request["task_root"], *(each for each in sys.path if each)]
-    sys.argv[:] = ["bootstrap", request["handler"]]
-    for name in [each for each in sys.modules if each.split(".")[0] == "workers"]:
-        del sys.modules[name]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-
-
-def _prctl(option: int, value: Any) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+def _become_environment(birth: Birth) -> None:
+    environment_process.run(environment_process.begin(birth))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -3,7 +3,8 @@
 --
 -- ARGV: worker id, then for each attempt:
 --       id, function, attempt, status ('succeeded', 'failed', 'returned': not run, back in line),
---       retries allowed, delay of the next retry (ms), cold ('1' or ''), reply (or ''),
+--       retries allowed, delay of the next retry (ms), counters to raise (names with a blank
+--       between them), reply (or ''),
 --       letter (JSON, or ''), reason in one line (or ''), number of log entries, log entries...
 -- Returns for each 1, or 0 when the attempt is not the current one any more: then nothing was
 --       changed but the log.
@@ -29,14 +30,14 @@ end
 local function finish(id, fn, a)
   local got = redis.call('HMGET', P .. 'invocation:' .. id, 'attempt', 'failures', 'state', 'worker')
   if got[1] ~= a.attempt or got[3] ~= 'running' or got[4] ~= worker then return 0 end
-  redis.call('HDEL', P .. 'running:' .. worker, id)
+  release(worker, id, fn)
   local counters = P .. 'counters:' .. fn
   if a.status == 'returned' then
     redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed')
     redis.call('ZADD', P .. 'delayed', moment + a.delay, id)
     return 1
   end
-  if a.cold ~= '' then redis.call('HINCRBY', counters, 'cold_starts', 1) end
+  for counter in a.counted:gmatch('%S+') do redis.call('HINCRBY', counters, counter, 1) end
   if a.status == 'failed' then
     fail(id, fn, tonumber(got[2]), a, counters)
   else
@@ -52,7 +53,7 @@ while at <= #ARGV do
   local id, fn, logs = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 10])
   answers[#answers + 1] = finish(id, fn, {
     attempt = ARGV[at + 2], status = ARGV[at + 3], retries = tonumber(ARGV[at + 4]),
-    delay = tonumber(ARGV[at + 5]), cold = ARGV[at + 6], reply = ARGV[at + 7],
+    delay = tonumber(ARGV[at + 5]), counted = ARGV[at + 6], reply = ARGV[at + 7],
     letter = ARGV[at + 8], reason = ARGV[at + 9]})
   for n = 1, logs do
     log(fn, ARGV[at + 10 + n])

@@ -26,5 +26,17 @@ local function answer(id, reply)
   redis.call('EXPIRE', P .. 'reply:' .. id, 60)
 end
 
+-- A worker holds an invocation from here on; `release` ends that. The set is what the reserved
+-- concurrency of a function is counted by, over all hosts.
+local function hold(worker, id, fn)
+  redis.call('HSET', P .. 'running:' .. worker, id, fn)
+  redis.call('SADD', P .. 'concurrent:' .. fn, id)
+end
+
+local function release(worker, id, fn)
+  redis.call('HDEL', P .. 'running:' .. worker, id)
+  redis.call('SREM', P .. 'concurrent:' .. fn, id)
+end
+
 -- Close a ledger entry: the invocation has ended.
 local function close(id) redis.call('DEL', P .. 'invocation:' .. id) end

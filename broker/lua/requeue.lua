@@ -14,7 +14,7 @@ local function still(id, fn, attempt)
   if got[1] ~= state or got[2] ~= attempt then return false end
   if state == 'running' then
     if redis.call('EXISTS', P .. 'worker:' .. got[3] .. ':alive') == 1 then return false end
-    redis.call('HDEL', P .. 'running:' .. got[3], id)
+    release(got[3], id, fn)
     redis.call('HINCRBY', P .. 'invocation:' .. id, 'lost', 1)
   elseif state == 'queued' then
     local since = redis.call('ZSCORE', P .. 'queued:' .. fn, id)

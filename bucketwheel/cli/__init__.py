@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from bucketwheel.cli import functions, processes, system
+from bucketwheel.cli import functions, layers, processes, runtimes, system
 from bucketwheel.cli.options import data_option
 from bucketwheel.errors import FunctionError
 from storage.errors import BucketwheelError
@@ -79,9 +79,12 @@ for _command in (
     functions.list_functions,
     functions.invoke,
     functions.logs,
+    layers.layer,
+    layers.list_layers,
     system.status,
     processes.intake,
     processes.worker,
     processes.flower,
+    runtimes.runtimes,
 ):
     main.add_command(_command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bucketwheel.cli.options import data_option, json_option
+from bucketwheel.cli.options import data_option, json_option, tell, timeout_option
 
 if TYPE_CHECKING:
     from broker.logs import LogEntry
@@ -36,25 +36,32 @@ def _variable(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
     callback=_variable,
     help="An environment variable for every function of the package; may be repeated.",
 )
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait in silence.")
-def deploy(path: Path, environment: dict[str, str], timeout: float) -> None:
-    """Deploy the functions that a Python file or a folder declares.
+@click.option(
+    "--parameter",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_variable,
+    help="A value for a parameter of the template; may be repeated.",
+)
+@timeout_option
+def deploy(
+    path: Path, environment: dict[str, str], parameters: dict[str, str], timeout: float
+) -> None:
+    """Deploy the functions that a Python file, a folder or an AWS SAM template declares.
 
-    A requirements.txt beside the code is installed into the package. Until the new version is
-    active, and whenever it cannot be, the one before goes on serving.
+    What the code needs is built into the package first: requirements.txt by pip, and for a
+    template's functions package.json by npm, go.mod by Go, pom.xml by Maven, or a Makefile. Until
+    the new version is active, and whenever it cannot be, the one before goes on serving.
     """
     from bucketwheel.cli.output import trigger
     from bucketwheel.deploy import Deploy
     from bucketwheel.instance import fill_environment
 
     fill_environment()
-    for function in Deploy(_tell).run(path, environment, timeout):
+    for function in Deploy(tell).run(path, environment, timeout, parameters):
         keys = "; ".join(trigger(t.bucket, t.prefix, t.suffixes) for t in function.triggers)
         click.echo(f"{function.name} version {function.version}: {keys or 'invoked by hand'}")
-
-
-def _tell(line: str) -> None:
-    click.echo(line, err=True)
 
 
 @click.command("functions")
@@ -79,6 +86,7 @@ def list_functions(as_json: bool) -> None:
         [
             each.name,
             each.version,
+            each.runtime,
             "; ".join(trigger(t.bucket, t.prefix, t.suffixes) for t in each.triggers) or "-",
             f"{each.memory:,}",
             each.timeout,
@@ -86,7 +94,8 @@ def list_functions(as_json: bool) -> None:
         ]
         for each in found
     ]
-    print_table(["function", ">version", "triggers", ">MB", ">timeout s", "deployed"], rows)
+    heads = ["function", ">version", "runtime", "triggers", ">MB", ">timeout s", "deployed"]
+    print_table(heads, rows)
 
 
 @click.command()

@@ -29,3 +29,12 @@ def data_option(command: F) -> F:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+timeout_option = click.option(
+    "--timeout", default=300.0, show_default=True, help="Seconds to wait in silence."
+)
+
+
+def tell(line: str) -> None:
+    """Tell a step, on standard error: standard output is for results."""
+    click.echo(line, err=True)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from broker import keys
-from broker.invocation import FunctionFault, Invocation, Outcome
+from broker.invocation import FunctionFault, Invocation, Outcome, Throttled
 from broker.ledger import Claim, Closing, Ledger
 from broker.message import delivered
 from broker.publication import FUNCTIONS_CHANGED, NewInvocation, Publication, Publisher
@@ -41,7 +41,7 @@ def _publish(redis: Redis, settings: BrokerSettings, reply: bool = False) -> str
 
 def _begin(ledger: Ledger, id: str) -> Invocation:
     _, begun = ledger.exchange([], [Claim(id, "crop")])
-    assert begun[0] is not None
+    assert isinstance(begun[0], Invocation)
     return begun[0]
 
 
@@ -141,10 +141,48 @@ def test_a_plain_celery_message_enters_the_ledger_once(redis: Redis, ledger: Led
     """A redelivered message of a client that knows no ledger runs once."""
     claim = Claim("task-1", "crop", b'{"by": "celery"}')
     _, begun = ledger.exchange([], [claim])
-    assert begun[0] is not None and begun[0].event == b'{"by": "celery"}'
+    assert isinstance(begun[0], Invocation) and begun[0].event == b'{"by": "celery"}'
     assert _end(ledger, begun[0])
 
     assert ledger.exchange([], [claim]) == ([], [None])
+
+
+def test_no_more_than_the_reserved_concurrency_is_claimed_over_all_hosts(
+    redis: Redis, settings: BrokerSettings, ledger: Ledger
+) -> None:
+    """What is refused is the next in line again, is counted once, and runs when a place is free."""
+    redis.set(keys.worker_alive("w2"), "1")
+    other = Ledger(redis, "w2", settings)
+    first, second = _publish(redis, settings), _publish(redis, settings)
+    redis.delete(keys.queue("crop"))
+    running = _begin(ledger, first)
+
+    for _ in range(2):
+        _, begun = other.exchange([], [Claim(second, "crop", reserved=1)])
+        assert begun == [Throttled(second, "crop")]
+    messages: Any = redis.lrange(keys.queue("crop"), 0, -1)
+
+    assert [delivered(each) for each in messages] == [[second], [second]]
+    assert redis.hget(keys.counters("crop"), "throttled") == b"1"
+    assert redis.zscore(keys.queued("crop"), second)
+    assert _end(ledger, running)
+    _, begun = other.exchange([], [Claim(second, "crop", reserved=1)])
+    assert isinstance(begun[0], Invocation)
+
+
+def test_a_dead_workers_invocation_leaves_its_place(
+    redis: Redis, settings: BrokerSettings, ledger: Ledger
+) -> None:
+    """A reserved concurrency of one is not used up by what a dead worker held."""
+    id = _publish(redis, settings)
+    _begin(ledger, id)
+    redis.delete(keys.worker_alive("w1"))
+    redis.set(keys.worker_alive("w2"), "1")
+
+    _, begun = Ledger(redis, "w2", settings).exchange([], [Claim(id, "crop", reserved=1)])
+
+    assert isinstance(begun[0], Invocation) and begun[0].attempt == 2
+    assert redis.smembers(keys.concurrent("crop")) == {id.encode()}
 
 
 def test_scripts_are_sent_again_after_redis_forgot_them(

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from bucketwheel import declaration, function
 from bucketwheel.declaration import Declaration
 from storage.configuration import ENVIRONMENT, WRITING_EVENTS, FunctionConfiguration
-from workers.deployment import Manifest, _configurations
+from workers.deployment import _Code, _configuration, _declaration
 from workers.errors import DeploymentFailed
+from workers.manifest import Manifest
 
 Describe = Callable[..., dict[str, Any]]
 
@@ -75,9 +76,7 @@ def test_what_is_said_is_declared() -> None:
     )
 
     assert (found.name, found.memory, found.timeout) == ("crop-it", 256, 30)
-    assert found.triggers == (
-        {"bucket": "photos", "events": None, "prefix": "in/", "suffixes": (".jpg", ".png")},
-    )
+    assert found.triggers == ({"bucket": "photos", "prefix": "in/", "suffixes": (".jpg", ".png")},)
     assert (found.environment, found.writes) == ({"SIZE": "128"}, ("thumbs/small",))
     assert found.maximum_retry_attempts == 0
     assert _declared(bucket="photos", suffix=".jpg").triggers[0]["suffixes"] == (".jpg",)
@@ -134,6 +133,20 @@ def test_events_have_awss_names_and_a_star_means_finished_writes(
         ({"writes": "*"}, ValueError, "before the first '/' in writes must be 3 to 63"),
         ({"writes": ["thumbs", "/x"]}, ValueError, "in writes must be 3 to 63 lower-case"),
         ({"writes": 7}, TypeError, "writes must be a str or several"),
+        ({"reserved_concurrency": -1}, ValueError, "must be 0 to 10,000 environments, not -1"),
+        ({"reserved_concurrency": "1"}, TypeError, "reserved_concurrency must be an int"),
+        ({"provisioned_concurrency": None}, TypeError, "provisioned_concurrency must be an int"),
+        (
+            {"reserved_concurrency": 1, "provisioned_concurrency": 2},
+            ValueError,
+            "provisioned_concurrency must be at most reserved_concurrency, 1, not 2",
+        ),
+        ({"snap_start": 1}, TypeError, "snap_start must be a bool, not 1"),
+        ({"ephemeral_storage": 511}, ValueError, "must be 512 to 10,240 megabytes, not 511"),
+        ({"layers": "a:0"}, ValueError, "each of layers must be a layer's 'name' or"),
+        ({"layers": ["a b"]}, ValueError, "each of layers must be a layer's 'name' or"),
+        ({"layers": 7}, TypeError, "layers must be a str or several"),
+        ({"layers": list("abcdef")}, ValueError, "layers must be at most 5, not 6"),
     ],
 )
 def test_bad_arguments_are_refused_where_they_are_written(
@@ -181,7 +194,8 @@ def test_what_the_decorator_takes_deploys_or_is_refused_in_words(
         return
     told = json.loads(json.dumps(declaration._told(found)))
     try:
-        (configuration,) = _configurations([told], Manifest(modules=()), "0" * 64, "1A")
+        manifest, code = Manifest(modules=("photos",)), _Code("0" * 64, "1A")
+        configuration = _configuration(_declaration(told), (), manifest, code)
     except DeploymentFailed as refused:
         assert "is no bucket's name" in str(refused)
         return
@@ -249,7 +263,9 @@ def _handlers(found: dict[str, Any]) -> dict[str, str]:
 def test_all_functions_are_told_in_the_order_of_the_code(describe: Describe) -> None:
     """Each as it was declared, in JSON."""
     code = (
-        '@function(bucket="photos", suffix=".jpg")\ndef crop(e, c): ...\n'
+        '@function(bucket="photos", suffix=".jpg", layers=["fonts", "pillow:2"], snap_start=True,'
+        " reserved_concurrency=4, provisioned_concurrency=2, ephemeral_storage=1024)\n"
+        "def crop(e, c): ...\n"
         "@bucketwheel.function\ndef by_hand(e, c): ...\n"
     )
 
@@ -262,9 +278,14 @@ def test_all_functions_are_told_in_the_order_of_the_code(describe: Describe) -> 
             "memory": 128,
             "timeout": 3,
             "environment": {},
-            "triggers": [{"bucket": "photos", "events": None, "prefix": "", "suffixes": [".jpg"]}],
+            "triggers": [{"bucket": "photos", "prefix": "", "suffixes": [".jpg"]}],
             "writes": None,
             "maximum_retry_attempts": 2,
+            "reserved_concurrency": 4,
+            "provisioned_concurrency": 2,
+            "snap_start": True,
+            "layers": ["fonts", "pillow:2"],
+            "ephemeral_storage": 1024,
         },
         {
             "name": "by_hand",
@@ -275,6 +296,11 @@ def test_all_functions_are_told_in_the_order_of_the_code(describe: Describe) -> 
             "triggers": [],
             "writes": None,
             "maximum_retry_attempts": 2,
+            "reserved_concurrency": None,
+            "provisioned_concurrency": 0,
+            "snap_start": False,
+            "layers": [],
+            "ephemeral_storage": 512,
         },
     ]
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bucketwheel.errors import PackingError
-from bucketwheel.package import MANIFEST, packed
+from bucketwheel.package import packed
 from storage.functions import LARGEST_UPLOAD
-from workers import deployment
+from workers.manifest import MANIFEST, read_manifest
 from workers.packages import DEPTH, FILES, UNPACKED, unpack
 
 CODE = 'from bucketwheel import function\n\n\n@function(bucket="photos")\ndef crop(e, c): ...\n'
@@ -64,12 +64,16 @@ def test_of_a_file_only_the_file_is_packed(source: Path) -> None:
     _write(source, {"other.py": "import bucketwheel"})
 
     with packed(source / "photos.py", {"B": "2", "A": "1"}) as package:
-        assert (package.modules, package.files) == (("photos",), 1)
+        assert (package.manifest.modules, package.files) == (("photos",), 1)
         with ZipFile(package.path) as archive:
             assert archive.namelist() == [MANIFEST, "photos.py"]
             manifest = archive.read(MANIFEST)
 
-    assert json.loads(manifest) == {"environment": {"A": "1", "B": "2"}, "modules": ["photos"]}
+    assert json.loads(manifest) == {
+        "modules": ["photos"],
+        "environment": {"A": "1", "B": "2"},
+        "layers": [],
+    }
     assert not package.path.exists()
 
 
@@ -115,7 +119,35 @@ def test_modules_are_those_at_the_top_that_declare_functions(source: Path) -> No
         },
     )
     with packed(source, {}) as package:
-        assert package.modules == ("broken", "late", "package", "photos")
+        assert package.manifest.modules == ("broken", "late", "package", "photos")
+
+
+def test_layers_that_decorators_name_are_in_the_manifest(source: Path) -> None:
+    """The code may not be importable without them, so that deployment cannot ask it."""
+    _write(
+        source,
+        {
+            "photos.py": CODE.replace('"photos"', '"photos", layers=["fonts", "pillow:2"]'),
+            "words.py": 'import bucketwheel as b\n@b.function(layers="fonts")\ndef f(e, c): ...',
+            "model.py": 'from bucketwheel import *\nf(layers=["dense"])\n'
+            "@function(layers=LAYERS)\ndef f(e, c): ...",
+            "other.py": '@function(layers=["not-ours"])\ndef f(e, c): ...',
+        },
+    )
+    with packed(source, {}) as package:
+        assert package.manifest.layers == ("fonts", "pillow:2")
+        assert read_manifest(package.path) == package.manifest
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [('"a b"', "layers.0: "), (str(list("abcdef")), "name 6 layers; one package, .* can have 5")],
+)
+def test_layers_that_could_not_be_are_refused(source: Path, layers: str, match: str) -> None:
+    """Before anything is uploaded."""
+    (source / "photos.py").write_text(CODE.replace('"photos"', f'"photos", layers={layers}'))
+
+    _refused(source, match)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +179,7 @@ def test_what_declares_nothing_is_refused_with_what_to_write(tmp_path: Path) -> 
 
     _refused(tmp_path, "no function is declared in .*from bucketwheel import function")
     _refused(tmp_path / "nowhere", "nowhere does not exist")
-    _refused(tmp_path / "index.js", r"index\.js is no Python file: name a \.py file or a folder")
+    _refused(tmp_path / "index.js", r"index\.js is no Python file: name a \.py file, a folder,")
 
 
 def test_the_manifests_name_is_the_packages_own(source: Path) -> None:
@@ -360,11 +392,6 @@ def test_what_cannot_be_read_is_told() -> None:
             _refused(Path(folder), r"/secret\.txt cannot be packed: Permission denied")
         finally:
             os.seteuid(user)
-
-
-def test_both_sides_know_the_manifest_by_the_same_name() -> None:
-    """What packs it and what reads it import nothing of each other."""
-    assert deployment.MANIFEST == MANIFEST
 
 
 # -- requirements ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from broker.invocation import Invocation, Outcome
-from broker.ledger import Claim, Closing
+from broker.ledger import Begun, Claim, Closing
 from tests.conftest import wait_until
 from workers.bookkeeper import BATCH, Bookkeeper
 
@@ -49,7 +49,7 @@ def _closing() -> Closing:
 def test_everything_that_waits_shares_round_trips(loop: asyncio.AbstractEventLoop) -> None:
     """A busy worker pays a fraction of a round trip for each invocation."""
     ledger = _Ledger()
-    begun: list[Invocation | None] = []
+    begun: list[Begun] = []
     bookkeeper = Bookkeeper(ledger, loop)  # type: ignore[arg-type]
     for n in range(2 * BATCH):
         bookkeeper.claim(Claim(str(n), "crop"), begun.append)
@@ -57,7 +57,7 @@ def test_everything_that_waits_shares_round_trips(loop: asyncio.AbstractEventLoo
     wait_until(lambda: len(begun) == 2 * BATCH, "all are claimed")
     bookkeeper.stop(5.0)
 
-    assert [each.id for each in begun if each] == [str(n) for n in range(2 * BATCH)]
+    assert [each.id for each in begun if isinstance(each, Invocation)] == [str(n) for n in range(2 * BATCH)]
     assert ledger.trips == [(0, BATCH), (0, BATCH)]
 
 

@@ -1,0 +1,1 @@
+"""AWS SAM templates: what `template.yaml` declares, as declarations of functions and layers."""

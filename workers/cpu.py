@@ -1,0 +1,86 @@
+"""How much a function's invocations want a processor: on one, or waiting for one.
+
+Waiting counts, since it is what one more invocation would add to: a function that only computes
+wants a processor all the time, however many of its invocations share it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
+
+from workers.process import descendants
+
+#: Environments of a function that are looked at in one round.
+SAMPLE: Final = 32
+#: Seconds of work below which a round says nothing.
+LEAST: Final = 0.02
+_NANO: Final = 1e9
+
+
+class Working(Protocol):
+    """What is measured: an environment."""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the runtime; 0 while there is none."""
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds in which it had an invocation, so far."""
+
+
+class CpuMeter:
+    """Compares what environments of one function have used with what they had at the last look."""
+
+    def __init__(self) -> None:
+        self._last: WeakKeyDictionary[Working, tuple[int, float, float]] = WeakKeyDictionary()
+
+    def measure(self, environments: Iterable[Working]) -> float | None:
+        """Processors that one invocation wanted on average since the last round.
+
+        None when there was too little work to tell.
+        """
+        wanted = busy = 0.0
+        for each in islice(environments, SAMPLE):
+            wants, works = self._since_last(each)
+            wanted += wants
+            busy += works
+        return wanted / busy if busy >= LEAST else None
+
+    def _since_last(self, environment: Working) -> tuple[float, float]:
+        pid, busy = environment.pid, environment.busy_seconds
+        known_pid, wanted_before, busy_before = self._last.get(environment, (pid, 0.0, 0.0))
+        if not pid or busy == busy_before:
+            return 0.0, 0.0
+        wanted = _wanted(pid)
+        self._last[environment] = pid, wanted, busy
+        if known_pid != pid:
+            return 0.0, 0.0
+        # What has ended since took its count with it.
+        return max(0.0, wanted - wanted_before), busy - busy_before
+
+
+def _wanted(pid: int) -> float:
+    """Seconds in which a tree of processes ran or waited for a processor. proc(5): schedstat."""
+    return sum(_of_process(each) for each in [pid, *descendants(pid)]) / _NANO
+
+
+def _of_process(pid: int) -> int:
+    folder = f"/proc/{pid}/task"
+    try:
+        return sum(_of_thread(f"{folder}/{each}") for each in os.listdir(folder))
+    except OSError:
+        return 0
+
+
+def _of_thread(folder: str) -> int:
+    try:
+        with open(f"{folder}/schedstat", "rb") as file:
+            running, waiting, _ = file.read().split()
+    except (OSError, ValueError):
+        return 0
+    return int(running) + int(waiting)

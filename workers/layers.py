@@ -1,0 +1,107 @@
+"""Layers on this host's disk: for each combination one folder, which functions see as /opt.
+
+https://docs.aws.amazon.com/lambda/latest/dg/chapter-layers.html
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from storage.configuration import FunctionConfiguration
+from storage.errors import PackageError
+from workers.manifest import MANIFEST
+from workers.packages import UNPACKED, Packages, unpacked_size
+
+
+class Layers:
+    """Gives the folder of a function's layers; calls from several threads are safe."""
+
+    def __init__(self, folder: Path, packages: Packages) -> None:
+        self._folder = folder.absolute()
+        self._packages = packages
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        #: What earlier workers left, and nobody has asked for yet.
+        self._left = set(os.listdir(self._folder)) if self._folder.is_dir() else set()
+
+    def path(self, configuration: FunctionConfiguration) -> Path | None:
+        """The folder with all of its layers, the last one on top; None: it has none.
+
+        Raises:
+            PackageError: a layer is damaged, or they are too large together.
+            StoreUnavailable: the object store refused or did not answer.
+        """
+        if not configuration.layers:
+            return None
+        name = _digest(configuration)
+        combined = self._folder / name
+        with self._locks[name]:
+            self._left.discard(name)
+            if not combined.exists():
+                self._combine(configuration, combined)
+        return combined
+
+    def keep_only(self, functions: Iterable[FunctionConfiguration]) -> None:
+        """Of what earlier workers left, remove all that these functions do not use.
+
+        Again, it does nothing.
+        """
+        used = {_digest(each) for each in functions if each.layers}
+        for name in self._left.difference(used):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+        self._left.clear()
+
+    def _combine(self, configuration: FunctionConfiguration, to: Path) -> None:
+        """Combine beside the final place and rename: a folder that exists is whole."""
+        packages = [self._packages.path(layer.code_sha256) for layer in configuration.layers]
+        size = sum(unpacked_size(package) for package in packages)
+        if size > UNPACKED:
+            names = ", ".join(f"{each.name}:{each.version}" for each in configuration.layers)
+            raise PackageError(
+                f"layers {names} have {size:,} bytes together; at most {UNPACKED:,} are allowed"
+            )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as work:
+            files = Path(work) / "files"
+            files.mkdir(mode=0o755)
+            for package in packages:
+                _lay(package, files)
+            os.rename(files, to)
+
+
+def _digest(configuration: FunctionConfiguration) -> str:
+    return sha256("".join(each.code_sha256 for each in configuration.layers).encode()).hexdigest()
+
+
+def _lay(package: Path, to: Path) -> None:
+    """Lay a package's files over what is there; of two with one name the new one wins."""
+    for folder in _folders(package):
+        place = to / folder.relative_to(package)
+        if place.is_file():
+            place.unlink()
+        place.mkdir(mode=0o755, exist_ok=True)
+        for file in os.scandir(folder):
+            if file.is_file() and not (folder == package and file.name == MANIFEST):
+                _put(Path(file.path), place / file.name)
+
+
+def _folders(package: Path) -> Iterator[Path]:
+    """The package's own first, each before those inside it."""
+    return (Path(place) for place, _, _ in os.walk(package))
+
+
+def _put(file: Path, at: Path) -> None:
+    """Link it, which takes no room; copy it where the file system has no links to give."""
+    if at.is_dir():
+        shutil.rmtree(at)
+    at.unlink(missing_ok=True)
+    try:
+        os.link(file, at)
+    except OSError:
+        shutil.copy2(file, at)
