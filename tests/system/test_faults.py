@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -26,22 +25,23 @@ from urllib3.exceptions import HTTPError
 from bucketwheel.testing import System
 from tests.conftest import wait_until
 from tests.system.conftest import begun, deployed, status
+from tests.system.notes import NOTE, Notes, listening
 
 #: Seconds for everything to be done after a fault; generous, since machines are shared.
 PATIENCE = 60.0
 
 BUCKET = "faults"
+#: Invocations that run at once.
+AT_ONCE = 16
 
-#: Notes each of its runs in a file, which no part of the system has a hand in.
-CODE = """
-    import os, time
-
-    RUNS = os.open(os.environ["RUNS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+CODE = f"""
+{NOTE}
+    import time
 
     @function(bucket="faults", timeout=30)
     def note(event, context):
         key = event["Records"][0]["s3"]["object"]["key"]
-        os.write(RUNS, f"{key}\\n".encode())
+        note_down(key)
         if key.startswith("slow"):
             time.sleep(0.05)
 """
@@ -52,13 +52,12 @@ class Faulty:
     """A system whose parts may be killed, and the notes of its function's runs."""
 
     system: System
-    notes: Path
+    notes: Notes
     store: Minio
 
     def runs(self, prefix: str) -> Counter[str]:
         """How often the function was run for each key."""
-        lines = self.notes.read_text().splitlines() if self.notes.exists() else []
-        return Counter(line for line in lines if line.startswith(prefix))
+        return self.notes.count(prefix)
 
     def put(self, key: str, is_back: Callable[[], bool]) -> bool:
         """Upload an object; whether the store answered that it has it."""
@@ -108,13 +107,14 @@ class Faulty:
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     """A system of its own."""
     folder = tmp_path_factory.mktemp("faulty")
-    with begun(folder / "data", BUCKETWHEEL_RETRY_DELAY="0.1") as system:
-        deployed(system, folder, CODE, "--env", f"RUNS={folder}/runs")
+    settings = {"BUCKETWHEEL_RETRY_DELAY": "0.1", "BUCKETWHEEL_CONCURRENCY": str(AT_ONCE)}
+    with listening() as notes, begun(folder / "data", **settings) as system:
+        deployed(system, folder, CODE, "--env", f"NOTES={notes.port}")
         host, found = urlsplit(system.instance.s3_endpoint).netloc, system.variables
         http = urllib3.PoolManager(maxsize=8, retries=False, timeout=10)
         keys = (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"])
         store = Minio(host, *keys, secure=False, region="us-east-1", http_client=http)
-        yield Faulty(system, folder / "runs", store)
+        yield Faulty(system, notes, store)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_killing_the_zygote_loses_nothing(faulty: Faulty, prefix: str) -> None:
     runs = _wait_for_all(faulty, prefix, uploaded)
     assert len(uploaded) == 400
     assert max(runs.values()) <= 2
-    assert len(_again(runs)) <= 16
+    assert len(_again(runs)) <= AT_ONCE
     assert faulty.child("worker").pid == worker.pid
 
 

@@ -359,8 +359,9 @@ def test_a_handler_that_closes_every_descriptor_does_not_hang(call: Call) -> Non
 
 
 def test_a_handler_that_kills_its_parent_is_survived(call: Call, system: System) -> None:
-    """The process that forks environments is started anew, for this function and for others."""
-    assert _fault(call, "kill_parent").type == "Runtime.ExitError"
+    """It may not; where users cannot be kept apart, the process that forks is started anew."""
+    expected = "PermissionError" if os.geteuid() == 0 else "Runtime.ExitError"
+    assert _fault(call, "kill_parent").type == expected
 
     assert call("count_runs", {}, timeout=60)[1] == 1
 
