@@ -20,9 +20,9 @@ from bucketwheel.instance import data_folder
 from bucketwheel.package import Package, packed
 from bucketwheel.template import packing, template
 from storage import client
-from storage.configuration import UPLOADS, FunctionConfiguration
+from storage.configuration import UPLOADS, FunctionConfiguration, LayerConfiguration
 from storage.functions import FunctionStore
-from storage.layers import LayerConfiguration, LayerStore
+from storage.layers import LayerStore
 from storage.settings import StorageSettings
 from workers.manifest import LayerDeclaration
 
@@ -111,10 +111,10 @@ class Deploy:
     def _carry(self, package: Package, timeout: float) -> DeploymentStep:
         """Upload a package, and follow what comes of it; returns the last step."""
         files = "file" if package.files == 1 else "files"
-        self._tell(f"packed {package.files:,} {files}, {_size(package.size)}")
+        self._tell(f"{package.what}packed {package.files:,} {files}, {_size(package.size)}")
         last = self._follow(self._upload(package), timeout)
         if last.state == "failed":
-            self._tell("not deployed; what was deployed before goes on serving")
+            self._tell(f"{package.what}not deployed; what was deployed before goes on serving")
             raise _refusal(last)
         if package.manifest.layer is not None:
             self._tell(last.message)

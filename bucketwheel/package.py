@@ -41,6 +41,14 @@ class Package:
     files: int
     size: int
 
+    @property
+    def what(self) -> str:
+        """How a line about it begins, where a deployment has several."""
+        if self.manifest.layer is not None:
+            return f"layer {self.manifest.layer.name}: "
+        names = ", ".join(each.name for each in self.manifest.functions)
+        return f"{names}: " if names else ""
+
 
 @contextmanager
 def packed(

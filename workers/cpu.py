@@ -16,8 +16,10 @@ from workers.process import descendants
 
 #: Environments of a function that are looked at in one round.
 SAMPLE: Final = 32
-#: Seconds of work below which a round says nothing.
-LEAST: Final = 0.02
+#: Seconds of work below which nothing is known.
+LEAST: Final = 0.05
+#: What is left of a look's weight at the next one.
+FADING: Final = 0.7
 _NANO: Final = 1e9
 
 
@@ -34,34 +36,42 @@ class Working(Protocol):
 
 
 class CpuMeter:
-    """Compares what environments of one function have used with what they had at the last look."""
+    """Compares what environments of one function have used with what they had at the last look.
+
+    Older looks count less and less; one at many environments more than one at few.
+    """
 
     def __init__(self) -> None:
         self._last: WeakKeyDictionary[Working, tuple[int, float, float]] = WeakKeyDictionary()
+        self._wanted = self._busy = 0.0
+
+    def begin(self, environment: Working) -> None:
+        """One has initialised: what that took is not its invocations'."""
+        pid = environment.pid
+        if pid:
+            self._last[environment] = pid, _wanted(pid), environment.busy_seconds
 
     def measure(self, environments: Iterable[Working]) -> float | None:
-        """Processors that one invocation wanted on average since the last round.
-
-        None when there was too little work to tell.
-        """
-        wanted = busy = 0.0
+        """Processors that one invocation wants on average; None: there was too little work."""
+        self._wanted *= FADING
+        self._busy *= FADING
         for each in islice(environments, SAMPLE):
-            wants, works = self._since_last(each)
-            wanted += wants
-            busy += works
-        return wanted / busy if busy >= LEAST else None
+            wanted, busy = self._since_last(each)
+            self._wanted += wanted
+            self._busy += busy
+        return self._wanted / self._busy if self._busy >= LEAST else None
 
     def _since_last(self, environment: Working) -> tuple[float, float]:
         pid, busy = environment.pid, environment.busy_seconds
-        known_pid, wanted_before, busy_before = self._last.get(environment, (pid, 0.0, 0.0))
-        if not pid or busy == busy_before:
+        last = self._last.get(environment)
+        if not pid or (last is not None and last[2] == busy):
             return 0.0, 0.0
         wanted = _wanted(pid)
         self._last[environment] = pid, wanted, busy
-        if known_pid != pid:
+        if last is None or last[0] != pid:
             return 0.0, 0.0
         # What has ended since took its count with it.
-        return max(0.0, wanted - wanted_before), busy - busy_before
+        return max(0.0, wanted - last[1]), busy - last[2]
 
 
 def _wanted(pid: int) -> float:

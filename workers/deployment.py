@@ -32,10 +32,15 @@ from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
 from broker.functions import DeployedFunctions
 from broker.invocation import FunctionFault, Invocation, Outcome
-from storage.configuration import FunctionConfiguration, FunctionDeclaration, Layer
+from storage.configuration import (
+    FunctionConfiguration,
+    FunctionDeclaration,
+    Layer,
+    LayerConfiguration,
+)
 from storage.errors import LayerNotFound, PackageError, StorageError, UnreadableFunction
 from storage.functions import FunctionStore
-from storage.layers import LayerConfiguration, LayerStore
+from storage.layers import LayerStore
 from storage.roles import Roles
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
@@ -209,7 +214,8 @@ class Deployer:
             return self._save(wanted)
 
     def _one_at_a_time(self) -> Lock:
-        return self._redis.lock(keys.DEPLOYING, timeout=LOCKED, blocking_timeout=LOCKED)
+        lock: Lock = self._redis.lock(keys.DEPLOYING, timeout=LOCKED, blocking_timeout=LOCKED)
+        return lock
 
     def _save(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
         for configuration in wanted:

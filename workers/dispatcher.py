@@ -85,7 +85,6 @@ class Dispatcher:
         fleet = self._fleet(run.invocation.function)
         self.fleets.enqueue(fleet, run)
         self._serve(fleet)
-        run.throttled = fleet.limit not in ("", CPU, STARTING)
 
     def back_off(self, function: str) -> None:
         """The ledger says that as many run on all hosts as are reserved: leave its queue alone."""
@@ -106,9 +105,10 @@ class Dispatcher:
         """Keep this host's part of what is provisioned, of so many hosts that live."""
         self._hosts = hosts
         for name, each in self._functions.items():
-            if each.provisioned_concurrency or name in self._meters:
-                share = ceil(each.provisioned_concurrency / hosts)
-                self.fleets.provision(self._fleet(name), share)
+            if each.provisioned_concurrency or each.reserved_concurrency == 0 or self._knows(name):
+                fleet = self._fleet(name)
+                self.fleets.provision(fleet, ceil(each.provisioned_concurrency / hosts))
+                self._look_at_queue(fleet)
         self.serve_all()
 
     def terminate(self, pid: int) -> None:
@@ -148,6 +148,7 @@ class Dispatcher:
         fleet = self._fleet(environment.spec.configuration.name)
         is_new = environment in fleet.coming
         if is_new:
+            self._meters[fleet.function].begin(environment)
             self.fleets.started(fleet, environment)
         else:
             self.fleets.rest(fleet, environment)
@@ -188,6 +189,8 @@ class Dispatcher:
             self._invoke(fleet)
         while fleet.wants and not self._bars(fleet, start=True):
             self._start(fleet, fleet.configuration)
+        if fleet.waiting and fleet.limit not in ("", CPU, STARTING):
+            fleet.waiting[0].throttled = True
         return self._look_at_queue(fleet)
 
     def _has_next(self, fleet: FunctionFleet) -> bool:
@@ -278,9 +281,12 @@ class Dispatcher:
         self._prepared.pop(environment, None)
         self._background.spawn(environment.stop())
 
+    def _knows(self, function: str) -> bool:
+        return function in self._meters
+
     def _fleet(self, function: str) -> FunctionFleet:
         fleet = self.fleets.get(function)
-        if function not in self._meters:
+        if not self._knows(function):
             self._meters[function] = CpuMeter()
             fleet.configuration = self._functions.get(function)
         return fleet

@@ -125,9 +125,14 @@ class Fleet(Generic[E, W]):
         before, self.at_rest = self.at_rest, self._is_full() or now < self.throttled_until
         return before != self.at_rest
 
+    @property
+    def _is_reserved_full(self) -> bool:
+        """Whether as many as are reserved are in this worker's hands."""
+        return self.reserved is not None and self.queue + len(self.busy) >= self.reserved
+
     def _is_full(self) -> bool:
         """Whether it has as much as it can use; resumed only when half of that is gone."""
-        if self.reserved is not None and self.queue + len(self.busy) >= self.reserved:
+        if self._is_reserved_full:
             return True
         most = max(HELD, 2 * self.working)
         return self.queue >= (most // 2 if self.at_rest else most)
@@ -151,5 +156,5 @@ class Fleet(Generic[E, W]):
             len(self.idle) + self.resting,
             self.starting,
             self.queue,
-            RESERVED if self.reserved == 0 else self.limit,
+            RESERVED if self._is_reserved_full else self.limit,
         )

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from workers.errors import ZygoteLost
@@ -37,9 +36,9 @@ class Channel:
     def __init__(
         self,
         on_lost: Callable[[], None],
-        on_ended: Callable[[Ended], None] = lambda ended: None,
+        on_ended: Callable[[Ended], None],
         *,
-        takes_descriptors: bool = False,
+        takes_descriptors: bool,
     ) -> None:
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._ours, self.theirs):
@@ -105,9 +104,10 @@ class Channel:
         self._loans[serial] = lent
         try:
             self.send(message)
-            return await lent
-        finally:
+        except ZygoteLost:
             self._loans.pop(serial, None)
+            raise
+        return await lent
 
     def close(self) -> None:
         """Close, and tell everyone who waits for an answer or an end; closing twice is safe."""
@@ -154,23 +154,29 @@ class Channel:
         return data, descriptors
 
     def _tell(self, message: Message, descriptors: list[int]) -> None:
+        """Raises LookupError or ValueError when nobody has asked for that."""
         if isinstance(message, Exited):
-            on_exit = self._exits.pop(message.pid, None)
-            if on_exit is not None:
-                on_exit(_plausible(message.status), min(max(message.peak, 0), _MOST))
+            on_exit = self._exits.pop(message.pid)
+            on_exit(_plausible(message.status), min(max(message.peak, 0), _MOST))
         elif isinstance(message, Forked):
             self._on_forked(message)
         elif isinstance(message, Lent):
-            lent = self._loans.get(message.serial)
-            if lent is not None and not lent.done() and descriptors:
-                lent.set_result(descriptors.pop())
-            elif lent is not None and not lent.done():
-                lent.set_exception(ZygoteLost(message.error))
+            self._on_lent(message, descriptors)
         elif isinstance(message, Ended):
             self._on_ended(message)
-        elif isinstance(message, Ready):
-            with suppress(asyncio.InvalidStateError):
-                self.ready.set_result(message.refused)
+        elif isinstance(message, Ready) and not self.ready.done():
+            self.ready.set_result(message.refused)
+        else:
+            raise ValueError(f"nobody has asked for {message}")
+
+    def _on_lent(self, message: Lent, descriptors: list[int]) -> None:
+        lent = self._loans.pop(message.serial)
+        if lent.done():
+            return
+        if descriptors:
+            lent.set_result(descriptors.pop())
+        else:
+            lent.set_exception(ZygoteLost(message.error))
 
     def _on_forked(self, message: Forked) -> None:
         forked, on_exit = self._forks.pop(message.serial)

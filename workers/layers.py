@@ -69,7 +69,6 @@ class Layers:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as work:
             files = Path(work) / "files"
-            files.mkdir(mode=0o755)
             for package in packages:
                 _lay(package, files)
             os.rename(files, to)
@@ -85,7 +84,8 @@ def _lay(package: Path, to: Path) -> None:
         place = to / folder.relative_to(package)
         if place.is_file():
             place.unlink()
-        place.mkdir(mode=0o755, exist_ok=True)
+        place.mkdir(exist_ok=True)
+        place.chmod(0o755)  # whatever the umask: functions have users of their own
         for file in os.scandir(folder):
             if file.is_file() and not (folder == package and file.name == MANIFEST):
                 _put(Path(file.path), place / file.name)

@@ -62,7 +62,6 @@ class Packages:
             self._fetch(sha256, archive)
             files.mkdir()
             unpack(archive, files)
-            files.chmod(0o755)
             os.rename(files, to)
 
     def keep_only(self, used: Iterable[str]) -> None:

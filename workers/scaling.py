@@ -171,8 +171,7 @@ class Fleets(Generic[E, W]):
 
     def measured(self, fleet: Fleet[E, W], runnable: float) -> None:
         """How much of its time an invocation of this fleet wants a processor."""
-        known = fleet.runnable
-        fleet.runnable = runnable if known is None else (known + runnable) / 2
+        fleet.runnable = runnable
         self.runnable = sum(each.working * (each.runnable or 0.0) for each in self)
 
     def _started(self, fleet: Fleet[E, W]) -> None:

@@ -24,7 +24,7 @@ from workers.process import name_of
 from workers.sandbox import EnvironmentSpec, Sandbox, Sandboxes
 from workers.user_ranges import Key, has_snapshot, key_of
 from workers.zygote import ForkRequest, Zygote, place_of
-from workers.zygote_protocol import Fork, Program, write_program
+from workers.zygote_protocol import Ended, Fork, Program, write_program
 
 log = logging.getLogger("bucketwheel.snapshot")
 
@@ -47,7 +47,7 @@ class Snapshot:
         self._sandbox = sandboxes.open(own, self._users.start if self._users else None)
         loop = asyncio.get_running_loop()
         self._log = LogPipe(loop)
-        self._channel = Channel(self._on_lost)
+        self._channel = Channel(self._on_lost, _refuse, takes_descriptors=False)
         self._pid = 0
         self._retired = self._ended = False
         #: Why there is none; empty: it can be forked. Done once it is known.
@@ -79,17 +79,21 @@ class Snapshot:
         """
         self.last_used = time.monotonic()
         sandbox, serial = request.sandbox, self._channel.next_serial()
-        mounts = () if sandbox.uid is None else (await self._zygote.lend_tmp(sandbox),)
         handler = sandbox.spec.configuration.handler
-        program = write_program(Program(dict(request.variables), handler, sandbox.task_root, []))
-        message = Fork(serial, request.name, place_of(sandbox))
+        message = Fork(serial, request.name, place_of(sandbox), sandbox.group is not None)
+        own: list[int] = []
         try:
+            program = Program(dict(request.variables), handler, sandbox.task_root, [])
+            own.append(write_program(program))
+            if sandbox.group is not None:
+                own.append(sandbox.group.open())
             if sandbox.uid is not None:
                 os.fchown(log_end, sandbox.uid, sandbox.uid)
-            descriptors = (log_end, program, *mounts)
+                own.append(await self._zygote.lend_tmp(sandbox))
+            descriptors = (log_end, *own)
             pid = await self._channel.fork(serial, message, descriptors, self._exit(on_exit))
         finally:
-            for each in (program, *mounts):
+            for each in own:
                 os.close(each)
         self._check(pid, sandbox)
         return pid
@@ -171,6 +175,11 @@ class Snapshot:
             self.end()
         else:
             self._channel.close()
+
+
+def _refuse(ended: Ended) -> None:
+    """Ends of users are the zygote's to tell."""
+    raise ValueError(f"a snapshot says {ended}")
 
 
 class Snapshots:

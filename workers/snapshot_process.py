@@ -84,11 +84,12 @@ class Snapshot(ForkServer):
         """Fork an environment."""
         if not isinstance(message, Fork):
             return
-        log, program, *mount = descriptors
-        birth = Birth(message.name, os.getpid(), log, program)
+        log, program, *further = descriptors
+        group = further.pop(0) if message.grouped else None
+        birth = Birth(message.name, os.getpid(), log, program, group)
         if message.place is not None:
             uid = message.place.uid - self._first
-            settle = partial(self._settle, mount[0], uid)
+            settle = partial(self._settle, further[0], uid)
             birth = replace(birth, uid=uid, settle=settle)
         self.fork(message.serial, partial(self._become_environment, birth))
 

@@ -39,7 +39,7 @@ from workers.zygote import Zygote
 log = logging.getLogger("bucketwheel.supervisor")
 
 #: Seconds between looks at what environments use of the processors, and at what is idle.
-LOOK: Final = 0.2
+LOOK: Final = 0.1
 
 Deploy = Callable[[Invocation], FunctionFault | None]
 Functions = Mapping[str, FunctionConfiguration]
@@ -137,7 +137,7 @@ class Supervisor:
             isolation=self._zygote.isolation.description,
             limits=self._sandboxes.limits,
         )
-        return about, [each.report() for each in fleets if each.size or each.queue]
+        return about, [each.report() for each in fleets if each.size or each.queue or each.at_rest]
 
     @property
     def most_held(self) -> int:

@@ -6,7 +6,7 @@ Standard library only: both sides import it. Descriptors travel with a message.
                       Capture   log pipe, program, channel           → Forked, later Exited
                       Tmp                                            → Lent, with a mount
                       End                                            → Ended
-    to a snapshot     Fork      log pipe, program, mount | nothing   → Forked, later Exited
+    to a snapshot     Fork      log pipe, program[, control group][, /tmp]  → Forked, later Exited
 
 A program is a file in memory that only the forked child reads: what the zygote reads itself, it
 would hand down to every child after.

@@ -27,6 +27,7 @@ def build(folder: Path, work: Path, tell: Tell, runtime: str) -> list[Path]:
         return [folder]
     tell(f"building {folder / 'pom.xml'}")
     copy = copied(folder, work)
+    shutil.rmtree(copy / "target", ignore_errors=True)  # classes of sources that are gone
     _MAVEN.run(["-q", "-B", *_GOALS], copy, tell, f"{folder} cannot be built")
     return [_artifacts(copy / "target", folder)]
 

@@ -25,6 +25,8 @@ _ERROR: Final = re.compile(
     r"\s*(\[ERROR\] (?!->|\[Help|To see|Re-run|For more).|npm (ERR!|error)"
     r"|(ERROR|error)\b(?!: Exception:$))"
 )
+#: What terminals take for colours.
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Tool:
     program: str
     get: str
     #: Lines of its output that are told while it runs.
-    shown: str = "."
+    shown: str = "\\S"
 
     def run(
         self,
@@ -65,9 +67,9 @@ class Tool:
         assert process.stdout is not None
         with process:
             for line in process.stdout:
-                lines.append(line.rstrip())
-                if re.match(rf"\s*({self.shown})", line):
-                    tell(f"  {line.strip()}")
+                lines.append(_COLOUR.sub("", line).rstrip())
+                if re.match(rf"\s*({self.shown})", lines[-1]):
+                    tell(f"  {lines[-1].strip()}")
         if process.returncode:
             raise BuildError(f"{failed}:\n" + "\n".join(_reason(list(lines))))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from bucketwheel.cli import functions, layers, processes, runtimes, system
+from bucketwheel.cli import functions, layers, processes, runtimes, status, system
 from bucketwheel.cli.options import data_option
 from bucketwheel.errors import FunctionError
 from storage.errors import BucketwheelError
@@ -81,7 +81,7 @@ for _command in (
     functions.logs,
     layers.layer,
     layers.list_layers,
-    system.status,
+    status.status,
     processes.intake,
     processes.worker,
     processes.flower,

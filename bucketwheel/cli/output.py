@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def print_json(value: Any) -> None:
@@ -18,19 +21,29 @@ def print_json(value: Any) -> None:
 
 def print_table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """A table; a heading that begins with `>` is a column of numbers."""
-    from rich.box import SIMPLE_HEAD
+    print_any(table(heads, rows))
+
+
+def print_any(drawn: RenderableType) -> None:
+    """What was drawn; where nobody looks, nothing is folded at the width of a window."""
     from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 400).print(drawn)
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> RenderableType:
+    """A table to be printed; a heading that begins with `>` is a column of numbers."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in heads:
         justify = "right" if head.startswith(">") else "left"
-        table.add_column(head.removeprefix(">"), justify=justify, overflow="fold")  # type: ignore[arg-type]
+        drawn.add_column(head.removeprefix(">"), justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(Text(str(each)) for each in row))
-    # Where nobody looks, nothing is folded at the width of a window.
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+        drawn.add_row(*(Text(str(each)) for each in row))
+    return drawn
 
 
 def at(moment: datetime) -> str:

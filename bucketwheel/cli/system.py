@@ -1,4 +1,4 @@
-"""Commands about the system: up, down, env, status."""
+"""Commands about the system: up, down, env."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from bucketwheel.cli.options import data_option, json_option
+from bucketwheel.cli.options import data_option
 
 if TYPE_CHECKING:
-    from redis import Redis
-
     from bucketwheel.instance import Instance
 
 #: Seconds that `down` waits: a worker's drain, and each part's own patience.
@@ -94,67 +91,6 @@ def env() -> None:
 def _quoted(value: str) -> str:
     """As every shell reads it: always in quotes."""
     return "'" + value.replace("'", "'\\''") + "'"
-
-
-@click.command()
-@data_option
-@json_option
-def status(as_json: bool) -> None:
-    """Show workers, and what waits, runs and failed."""
-    from broker.connection import connect
-    from broker.settings import BrokerSettings
-    from bucketwheel.cli.output import print_json
-    from bucketwheel.instance import fill_environment
-    from storage.functions import FunctionStore
-    from storage.settings import StorageSettings
-
-    fill_environment()
-    redis = connect(BrokerSettings.read())
-    found = _status(redis, sorted(FunctionStore(StorageSettings.read()).all()))
-    if as_json:
-        print_json(found)
-    else:
-        _show(found)
-
-
-def _status(redis: Redis, functions: list[str]) -> dict[str, Any]:
-    from broker import keys
-    from broker.counters import known_queues, overview, workers_alive
-
-    # The platform's own, and those that are gone: shown only while there is something to see.
-    others = {keys.DEPLOY, keys.INTAKE, keys.WORKER, *known_queues(redis)}.difference(functions)
-    remarkable = [
-        each
-        for each in overview(redis, sorted(others))
-        if each.queued or each.running or each.retrying or each.failed or each.dead
-    ]
-    return {
-        "workers": workers_alive(redis),
-        "events_waiting": redis.llen(keys.EVENTS),
-        "functions": [asdict(each) for each in [*overview(redis, functions), *remarkable]],
-    }
-
-
-def _show(found: dict[str, Any]) -> None:
-    from bucketwheel.cli.output import print_table
-
-    workers = ", ".join(found["workers"]) or "none: nothing runs until one is started"
-    click.echo(f"workers         {workers}")
-    click.echo(f"events waiting  {found['events_waiting']}")
-    if not found["functions"]:
-        click.echo("functions       none: bucketwheel deploy PATH adds some")
-        return
-    click.echo()
-    counts = ("queued", "running", "retrying", "succeeded", "failed", "dead", "cold_starts")
-    heads = ["function", *(f">{each.replace('_', ' ')}" for each in counts), ">oldest s"]
-    rows = [
-        [each["function"], *(each[count] for count in counts), f"{each['oldest']:.0f}"]
-        for each in found["functions"]
-    ]
-    print_table(heads, rows)
-    for each in found["functions"]:
-        if each["last_error"]:
-            click.echo(f"last error of {each['function']}: {each['last_error']}")
 
 
 def _welcome(found: Instance, detached: bool = False) -> None:

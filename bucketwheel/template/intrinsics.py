@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+#: Whose functions these are, in names that want an account.
+ACCOUNT: Final = "000000000000"
 #: What `!Ref AWS::NoValue` leaves out.
 _NOTHING: Final = object()
 _SUPPORTED: Final = "Ref, Fn::Sub, Fn::GetAtt and Fn::Join are"
@@ -18,7 +20,7 @@ _SUPPORTED: Final = "Ref, Fn::Sub, Fn::GetAtt and Fn::Join are"
 def pseudo_parameters(region: str) -> dict[str, str]:
     """What AWS's pseudo parameters are in this system."""
     return {
-        "AWS::AccountId": "000000000000",
+        "AWS::AccountId": ACCOUNT,
         "AWS::Partition": "aws",
         "AWS::Region": region,
         "AWS::StackName": "bucketwheel",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 
-from bucketwheel.declaration import REMOVALS, STARS, WRITES
+from bucketwheel.arguments import REMOVALS, STARS, WRITES
 from storage.configuration import (
     BucketName,
     Concurrency,

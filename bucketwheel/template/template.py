@@ -15,7 +15,7 @@ from bucketwheel.builds import Code, family
 from bucketwheel.errors import TemplateError
 from bucketwheel.template.document import load
 from bucketwheel.template.function import declaration, merged
-from bucketwheel.template.intrinsics import Resolver, pseudo_parameters
+from bucketwheel.template.intrinsics import ACCOUNT, Resolver, pseudo_parameters
 from bucketwheel.template.resources import (
     BUCKET,
     FUNCTION,
@@ -96,9 +96,8 @@ class _Reading:
     # -- resources ------------------------------------------------------------------------------
 
     def _function(self, id: str, resource: Resource) -> tuple[FunctionDeclaration, Code]:
-        own = self._resolved(id, resource)
-        shared = self._at("Globals: Function", lambda: self._resolve(self._text.globals.function))
-        given = self._without_meaning(id, FUNCTION, merged(shared, own))
+        shared, own = self._meant(id, FUNCTION, self._text.globals.function, resource.properties)
+        given = merged(self._resolved("Globals: Function", shared), self._resolved(id, own))
         properties = self._model(id, FunctionProperties, given)
         declared = self._at(id, lambda: declaration(properties, self._name(id)))
         if properties.snap_start.apply_on != "None" and not declared.snap_start:
@@ -106,8 +105,8 @@ class _Reading:
         return declared, self._code(id, resource, properties)
 
     def _layer(self, id: str, resource: Resource) -> tuple[LayerDeclaration, Code]:
-        given = self._without_meaning(id, LAYER, self._resolved(id, resource))
-        properties = self._model(id, LayerProperties, given)
+        (given,) = self._meant(id, LAYER, resource.properties)
+        properties = self._model(id, LayerProperties, self._resolved(id, given))
         runtimes = properties.compatible_runtimes
         declared = self._at(id, lambda: LayerDeclaration(name=self._name(id), runtimes=runtimes))
         method, runtime = self._method(id, resource), ""
@@ -120,9 +119,10 @@ class _Reading:
         return declared, Code(path, runtime, target, is_layer=True)
 
     def _bucket(self, id: str, resource: Resource) -> str:
-        given = self._without_meaning(id, BUCKET, self._resolved(id, resource))
-        self._model(id, BucketProperties, {**given, "BucketName": self._name(id)})
-        return self._name(id)
+        (given,) = self._meant(id, BUCKET, resource.properties)
+        name = self._at(id, partial(self._name, id))
+        self._model(id, BucketProperties, {**self._resolved(id, given), "BucketName": name})
+        return name
 
     # -- code -----------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class _Reading:
             raise ValueError(f"{id}.{attribute} is not known here; Arn of functions and buckets is")
         if resource.type == BUCKET:
             return f"arn:aws:s3:::{name}"
-        return f"arn:aws:lambda:{self._region}:000000000000:function:{name}"
+        return f"arn:aws:lambda:{self._region}:{ACCOUNT}:function:{name}"
 
     def _values(self, given: Mapping[str, str]) -> dict[str, str | list[str]]:
         """What each parameter is."""
@@ -229,20 +229,21 @@ class _Reading:
     def _resolve(self, value: Any) -> Any:
         return self._resolver.resolve(value)
 
-    def _resolved(self, id: str, resource: Resource) -> dict[str, Any]:
-        """The properties of a resource, each with its place where it cannot be resolved."""
-        found: dict[str, Any] = {}
-        for name, value in resource.properties.items():
-            found |= self._at(f"{id}: {name}", partial(self._resolve, {name: value}))
-        return found
-
-    def _without_meaning(self, id: str, type: str, given: dict[str, Any]) -> dict[str, Any]:
-        """What is left once it is told which properties change nothing here."""
-        without = sorted(given.keys() & MEANINGLESS[type])
+    def _meant(self, id: str, type: str, *given: dict[str, Any]) -> list[dict[str, Any]]:
+        """Properties that have a meaning here; it is told which have none."""
+        without = sorted(MEANINGLESS[type].intersection(name for each in given for name in each))
         if without:
             has = "has" if len(without) == 1 else "have"
             self._remark(id, f"{', '.join(without)} {has} no meaning here")
-        return {name: value for name, value in given.items() if name not in without}
+        return [{name: each[name] for name in each if name not in without} for each in given]
+
+    def _resolved(self, place: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Properties with everything in them resolved, but for those that are AWS::NoValue."""
+        found: dict[str, Any] = {}
+        for name, value in given.items():
+            for each in self._at(f"{place}: {name}", partial(self._resolve, [value])):
+                found[name] = each
+        return found
 
     def _model(self, id: str, model: type[M], given: dict[str, Any]) -> M:
         return self._at(id, lambda: model.model_validate(given))

@@ -12,6 +12,7 @@ import pytest
 
 from bucketwheel.builds import Code
 from bucketwheel.errors import BuildError
+from storage.configuration import PYTHON
 from storage.errors import PackageError
 from tests.conftest import absent
 
@@ -107,6 +108,38 @@ def test_code_of_a_template_becomes_a_file(
     found = _built(Code(source / "template.yaml", runtime, inline="é = 1\n"), work)
 
     assert {each: path.read_text() for each, path in found.items()} == {name: "é = 1\n"}
+
+
+# -- Python ----------------------------------------------------------------------------------------
+
+
+def _wheel(folder: Path, python: str) -> str:
+    """A wheel for one Python, which pip fetches from nobody; its name."""
+    name = f"wonder-1.0-{python}-none-any.whl"
+    info = "wonder-1.0.dist-info"
+    with ZipFile(folder / name, "w") as archive:
+        archive.writestr("wonder.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: wonder\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nTag: {python}-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return name
+
+
+def test_requirements_are_those_of_the_functions_own_python(source: Path, work: Path) -> None:
+    """Which may be another than the one that deploys."""
+    _write(source, requirements__txt=f"./{_wheel(source, 'cp399')}", app__py="")
+
+    assert "wonder.py" in _built(Code(source, "python3.99"), work)
+    with pytest.raises(BuildError, match=r"cannot be installed:\n  ERROR: .*not a supported wheel"):
+        Code(source, PYTHON).files(work, lambda line: None)
+
+
+def test_a_layer_of_python_modules_lies_where_python_looks(source: Path, work: Path) -> None:
+    """AWS: python/."""
+    _write(source, requirements__txt=f"./{_wheel(source, 'py3')}", own__py="")
+
+    found = _built(Code(source, PYTHON, is_layer=True), work)
+    assert {"python/wonder.py", "python/own.py"} < found.keys()
 
 
 # -- make ------------------------------------------------------------------------------------------
@@ -272,6 +305,7 @@ def test_a_maven_project_becomes_classes_and_libraries(source: Path, work: Path)
         source,
         pom__xml=_POM,
         src___main___java___example___Handler__java="package example;\npublic class Handler {}\n",
+        target___classes___example___Gone__class="",
     )
 
     found = _built(Code(source, "java17"), work)

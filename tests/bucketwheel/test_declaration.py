@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 
 from bucketwheel import declaration, function
 from bucketwheel.declaration import Declaration
-from storage.configuration import ENVIRONMENT, WRITING_EVENTS, FunctionConfiguration
+from storage.configuration import (
+    ENVIRONMENT,
+    PYTHON,
+    WRITING_EVENTS,
+    FunctionConfiguration,
+    Layer,
+)
 from workers.deployment import _Code, _configuration, _declaration
 from workers.errors import DeploymentFailed
 from workers.manifest import Manifest
@@ -203,6 +209,25 @@ def test_what_the_decorator_takes_deploys_or_is_refused_in_words(
     assert configuration.triggers[0].bucket == bucket
     assert configuration.triggers[0].events == tuple(dict.fromkeys(events or WRITING_EVENTS))
     assert configuration.environment == variables
+
+
+def test_what_is_declared_is_configured() -> None:
+    """Under the same names; layers come with the versions that deployment has found."""
+    asked = {
+        "reserved_concurrency": 4,
+        "provisioned_concurrency": 2,
+        "snap_start": True,
+        "ephemeral_storage": 1024,
+    }
+    told = json.loads(json.dumps(declaration._told(_declared(**asked, layers="fonts:2"))))
+    fonts = Layer(name="fonts", version=2, code_sha256="1" * 64)
+    manifest, code = Manifest(modules=("photos",)), _Code("0" * 64, "1A")
+    declared = _declaration(told)
+
+    found = _configuration(declared, (fonts,), manifest, code)
+    assert declared.layers == ("fonts:2",)
+    assert {name: getattr(found, name) for name in asked} == asked
+    assert (found.layers, found.runtime, found.upload) == ((fonts,), PYTHON, "1A")
 
 
 @settings(deadline=None)

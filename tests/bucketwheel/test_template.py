@@ -187,13 +187,14 @@ def test_what_has_no_meaning_is_told_once_for_each_resource(folder: Path) -> Non
     """It is no error: the function does what it did."""
     found = _read(
         folder,
-        WHOLE + "  Log:\n    Type: AWS::Logs::LogGroup\n    Properties: {RetentionInDays: 7}\n",
+        WHOLE.replace("Tracing: Active", "LoggingConfig: {LogGroup: !Ref Log}")
+        + "  Log:\n    Type: AWS::Logs::LogGroup\n    Properties: {RetentionInDays: 7}\n",
     )
 
     place = f"{folder}/template.yaml: "
     assert found.remarks == (
         f"{place}Log: AWS::Logs::LogGroup has no meaning here",
-        f"{place}Crop: AutoPublishAlias, Tracing have no meaning here",
+        f"{place}Crop: AutoPublishAlias, LoggingConfig have no meaning here",
     )
 
 
@@ -227,6 +228,13 @@ def test_policies_say_what_may_be_read_and_written(
     found = _function(folder, CROP + f"      Policies: {policies}\n")
 
     assert (found.writes, found.reads) == (writes, reads)
+
+
+def test_a_property_that_is_no_value_is_left_out(folder: Path) -> None:
+    """As if it had not been written."""
+    text = CROP + "      Timeout: !Ref AWS::NoValue\n"
+
+    assert _function(folder, text).timeout == 3
 
 
 @pytest.mark.parametrize(
@@ -297,7 +305,6 @@ def test_functions_of_cloudformation_are_resolved(folder: Path, written: str, me
         ("Environment: {Variables: {A: !ImportValue x}}", "Environment: Fn::ImportValue is not"),
         ("Environment: {Variables: {A: !If [a, b, c]}}", "Environment: Fn::If is not supported"),
         ("Environment: {Variables: {A: !GetAtt Crop.Version}}", "Environment: Crop.Version is not"),
-        ("Environment.B: it is not supported",),
         ("FunctionName: !Sub 'a-${Crop}'", "FunctionName: the name of 'Crop' refers to itself"),
         ("FunctionName: a b", "FunctionName: String should match pattern"),
         (

@@ -16,6 +16,7 @@ from storage.configuration import (
     UPLOADS,
     WRITING_EVENTS,
     FunctionConfiguration,
+    FunctionDeclaration,
     Trigger,
     uploads,
 )
@@ -46,7 +47,14 @@ def test_what_is_left_out_is_as_lambda_has_it() -> None:
 
 @pytest.mark.parametrize(
     ("name", "least", "most"),
-    [("memory", 128, 10_240), ("timeout", 1, 900), ("maximum_retry_attempts", 0, 2)],
+    [
+        ("memory", 128, 10_240),
+        ("timeout", 1, 900),
+        ("ephemeral_storage", 512, 10_240),
+        ("maximum_retry_attempts", 0, 2),
+        ("reserved_concurrency", 0, 10_000),
+        ("provisioned_concurrency", 0, 10_000),
+    ],
 )
 def test_lambdas_limits_are_ours(name: str, least: int, most: int) -> None:
     """Both ends are allowed, what is beyond them is not."""
@@ -73,6 +81,12 @@ def test_lambdas_limits_are_ours(name: str, least: int, most: int) -> None:
         ("version", 0),
         ("upload", "yesterday"),
         ("surplus", 1),
+        ("runtime", "python3"),
+        ("runtime", "ruby3.2"),
+        ("runtime", "../python3.11"),
+        ("layers", [{"name": "a", "version": 0, "code_sha256": "0" * 64}]),
+        ("layers", [{"name": "../a", "version": 1, "code_sha256": "0" * 64}]),
+        ("layers", [{"name": "a", "version": 1, "code_sha256": "0" * 64}] * 6),
         ("triggers", [{"bucket": "photos", "events": ["ObjectCreated:*"]}]),
         ("triggers", [{"bucket": "photos", "events": []}]),
         ("triggers", [{"bucket": "photos", "surplus": 1}]),
@@ -186,3 +200,31 @@ def test_uploads_of_code_are_what_the_platform_itself_is_triggered_by() -> None:
     found = uploads("bucketwheel")
 
     assert (found.bucket, found.prefix, found.suffixes) == ("bucketwheel", UPLOADS, (".zip",))
+
+
+def test_provisioned_concurrency_is_part_of_the_reserved() -> None:
+    """What is paused keeps nothing warm either."""
+    assert _configuration(reserved_concurrency=2, provisioned_concurrency=2)
+    with pytest.raises(ValidationError, match="1, must be at most reserved concurrency, 0"):
+        _configuration(reserved_concurrency=0, provisioned_concurrency=1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        (["a", "b:2", "a-b_C:10"], ""),
+        (["a", "a:2"], "layer 'a' is named 2 times"),
+        (list("abcdef"), "at most 5 items"),
+        (["a:0"], "should match pattern"),
+        (["a:"], "should match pattern"),
+        (["../a"], "should match pattern"),
+    ],
+)
+def test_layers_are_declared_by_name_and_version(layers: list[str], told: str) -> None:
+    """One version of each, as Lambda has it."""
+    values = {"name": "crop", "handler": "photos.crop", "layers": layers}
+    if not told:
+        assert FunctionDeclaration.model_validate(values).layers == tuple(layers)
+        return
+    with pytest.raises(ValidationError, match=told):
+        FunctionDeclaration.model_validate(values)

@@ -1,8 +1,10 @@
-"""Layers: published by an upload as all code is, and there below /opt for the functions that ask."""
+"""Layers: published by an upload as all code is; functions that ask for them find them."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from bucketwheel.testing import System
+from tests.conftest import absent
 from tests.system.conftest import Call, Deploy
 
 MB = 1024 * 1024
@@ -42,7 +45,7 @@ def _listed(system: System, name: str) -> dict[str, Any]:
 def test_a_function_finds_what_its_layer_has(
     system: System, deploy: Deploy, call: Call, name: str, tmp_path: Path
 ) -> None:
-    """Modules, also those imported at the top, which deployment must be able to import; programs."""
+    """Modules, also those that deployment must import with the code; programs."""
     assert system.run("layer", "publish", name, str(_layer(tmp_path, name, 1))) == f"{name}:1\n"
     text = f"""
         import subprocess
@@ -55,6 +58,39 @@ def test_a_function_finds_what_its_layer_has(
     deploy(text)
 
     assert call(name, {}) == [1, "1"]
+
+
+def test_a_function_in_node_finds_what_its_layer_has(
+    system: System, call: Call, name: str, tmp_path: Path
+) -> None:
+    """A whole template: modules where Node looks for them."""
+    if shutil.which("node") is None:
+        absent("Node.js is not installed: https://nodejs.org")
+    major = subprocess.check_output(
+        ["node", "-p", "process.versions.node.split('.')[0]"], text=True
+    )
+    module = tmp_path / "layer" / "nodejs" / "node_modules" / name
+    module.mkdir(parents=True)
+    (module / "index.js").write_text("exports.answer = 42\n")
+    (tmp_path / "template.yaml").write_text(f"""
+        Resources:
+          Wonder:
+            Type: AWS::Serverless::LayerVersion
+            Properties: {{LayerName: {name}, ContentUri: layer}}
+          Answer:
+            Type: AWS::Serverless::Function
+            Properties:
+              FunctionName: {name}
+              Runtime: nodejs{major.strip()}.x
+              Handler: index.handler
+              Layers: [!Ref Wonder]
+              InlineCode: |
+                const wonder = require("{name}")
+                exports.handler = async () => wonder.answer
+    """)
+
+    system.run("deploy", str(tmp_path))
+    assert call(name, {}) == 42
 
 
 def test_a_function_keeps_its_layers_until_it_is_deployed_again(

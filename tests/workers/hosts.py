@@ -1,4 +1,4 @@
-"""A host for tests: the zygote, sandboxes and snapshots as the worker has them, in one isolation."""
+"""A host for tests: zygote, sandboxes and snapshots as the worker has them, in one isolation."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ class Host:
         process.log.close_write_end()
         return process
 
-    async def environment(self, sandbox: Sandbox) -> Environment:
+    async def environment(self, sandbox: Sandbox) -> _Environment:
         """Start a function's environment, and wait until it asks for an invocation."""
-        environment = Environment()
+        environment = _Environment()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(environment), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -114,9 +114,9 @@ class Host:
         variables = contract.variables(sandbox, port, initialization)
         environment.process = await self._fork(ForkRequest("fn-test", variables, sandbox))
         environment.server = server
-        waiting = asyncio.ensure_future(environment.waiting.get())
-        ended = environment.process.ended
-        await asyncio.wait([waiting, ended], timeout=DEADLINE, return_when="FIRST_COMPLETED")
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(environment.waiting.get())
+        either: list[asyncio.Future[Any]] = [waiting, environment.process.ended]
+        await asyncio.wait(either, timeout=DEADLINE, return_when="FIRST_COMPLETED")
         if waiting.done():
             environment.waiting.put_nowait(waiting.result())
         else:
@@ -133,7 +133,7 @@ class Host:
 
 
 @dataclass
-class Environment:
+class _Environment:
     """A function's environment; a runtime in the sense of `workers.runtime_api`."""
 
     waiting: asyncio.Queue[Connection] = field(default_factory=asyncio.Queue)

@@ -43,7 +43,7 @@ def _measured(working: _Working) -> float:
     found: list[float] = []
 
     def is_steady() -> bool:
-        time.sleep(2 * LEAST)  # a round of less work says nothing
+        time.sleep(LEAST)  # of less work nothing is known
         wanted = meter.measure([working])
         if wanted is not None:
             found.append(wanted)

@@ -86,6 +86,18 @@ def test_of_a_files_mode_only_its_execution_is_kept(tmp_path: Path) -> None:
     assert found == {"plain": 0o644, "program": 0o755, "setuid": 0o755, "closed": 0o644}
 
 
+def test_everybody_may_enter_its_folders_whatever_the_umask(tmp_path: Path) -> None:
+    """Functions may have users of their own."""
+    umask = os.umask(0o077)
+    try:
+        _unpack(tmp_path, _zip(("a/b/photos.py", b"")))
+    finally:
+        os.umask(umask)
+
+    found = [tmp_path / "files" / each for each in (".", "a", "a/b")]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in found] == [0o755] * 3
+
+
 _names = st.lists(
     st.text(
         st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1

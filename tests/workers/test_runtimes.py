@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from zipfile import ZipFile
 
@@ -271,6 +275,63 @@ def test_every_runtime_found_here_is_available_or_says_why_not() -> None:
     assert found[PYTHON].missing == ""
     assert any(name.startswith("provided") and not each.missing for name, each in found.items())
     assert all(each.missing or (each.interpreter and each.client) for each in found.values())
+
+
+def test_the_command_lists_runtimes_for_people_and_for_programs() -> None:
+    """`bucketwheel runtimes`: a table, or the same as JSON."""
+    command = [sys.executable, "-P", "-m", "bucketwheel", "runtimes"]
+
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+
+    found = json.loads(told)
+    assert all(each["runtime"] in table for each in found)
+    assert PYTHON in {each["runtime"] for each in found}
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    """Has another file than was asked for, or breaks off in the middle of it."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(200)
+        self.send_header("Content-Length", "7" if "core" in self.path else "9")
+        self.end_headers()
+        self.wfile.write(b"rubbish")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("jar", "sentence"),
+    [(1, "has the SHA-256 71ca7d93"), (0, "cannot be fetched: it broke off")],
+)
+def test_a_client_is_installed_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jar: int, sentence: str
+) -> None:
+    """A file that is another than the pinned one, or half of it, is told and thrown away."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(clients, "_CENTRAL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(clients, "FOLDER", tmp_path)
+        monkeypatch.setattr(clients, "JARS", clients.JARS[jar : jar + 1])
+        with pytest.raises(RuntimeMissing, match=sentence):
+            clients.install_java(lambda line: None)
+        server.shutdown()
+
+    assert list((tmp_path / "java").iterdir()) == []
+    assert not clients.has_java()
+
+
+def test_what_a_build_needs_is_told(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it at once."""
+    monkeypatch.setattr(clients, "NODEJS_CLIENT", tmp_path)
+
+    with pytest.raises(RuntimeMissing, match=r"needs npm, cmake, make, g\+\+"):
+        clients.install_nodejs(lambda line: None)
 
 
 def test_what_environments_must_see_of_the_host_is_what_is_there(path: Path) -> None:

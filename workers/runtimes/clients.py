@@ -8,6 +8,7 @@ They lie in one folder beside this Python, put there by `bucketwheel runtimes in
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -23,7 +24,8 @@ from workers.errors import RuntimeMissing
 
 FOLDER: Final = Path(sys.prefix) / "share" / "bucketwheel" / "runtimes"
 
-NODEJS: Final = "aws-lambda-ric@4.0.2"
+_NODEJS_VERSION: Final = "4.0.2"
+NODEJS: Final = f"aws-lambda-ric@{_NODEJS_VERSION}"
 NODEJS_CLIENT: Final = FOLDER / "nodejs" / "node_modules" / "aws-lambda-ric"
 #: What its native build needs beside npm, which brings the sources.
 _BUILD: Final = ("cmake", "make", "g++")
@@ -77,13 +79,22 @@ JARS: Final = (
 
 
 def has_nodejs() -> bool:
-    """Whether the client for Node.js is there, its native part too."""
-    return (NODEJS_CLIENT / "rapid-client.node").is_file()
+    """Whether the client for Node.js is there, in this version, its native part too."""
+    try:
+        version = json.loads((NODEJS_CLIENT / "package.json").read_bytes())["version"]
+    except FileNotFoundError:
+        return False
+    return version == _NODEJS_VERSION and (NODEJS_CLIENT / "rapid-client.node").is_file()
 
 
 def has_java() -> bool:
     """Whether the client for Java is there, all of it."""
-    return all((FOLDER / "java" / jar.name).is_file() for jar in JARS)
+    return all(jar.is_file() for jar in java_client())
+
+
+def java_client() -> list[Path]:
+    """Files of the client for Java, of these versions alone."""
+    return [FOLDER / "java" / jar.name for jar in JARS]
 
 
 def install_nodejs(tell: Tell) -> None:
@@ -98,11 +109,15 @@ def install_nodejs(tell: Tell) -> None:
     if missing:
         raise RuntimeMissing(f"{NODEJS} needs {', '.join(missing)}: install them, then this")
     tell(f"building {NODEJS}; this takes about a minute, once")
-    folder = FOLDER / "nodejs"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder("nodejs")
     command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", NODEJS]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        umask=0o022,
     )
     if not has_nodejs():
         shutil.rmtree(NODEJS_CLIENT, ignore_errors=True)
@@ -116,8 +131,7 @@ def install_java(tell: Tell) -> None:
     Raises:
         RuntimeMissing: Maven Central does not answer, or gives another file than it should.
     """
-    folder = FOLDER / "java"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder("java")
     for jar in JARS:
         if (folder / jar.name).is_file():
             tell(f"{jar.name} is there")
@@ -128,6 +142,15 @@ def install_java(tell: Tell) -> None:
             raise RuntimeMissing(f"{jar.url} cannot be fetched: {error}") from None
 
 
+def _folder(name: str) -> Path:
+    """A folder that users of environments can read too."""
+    folder = FOLDER / name
+    for each in (FOLDER, folder):
+        each.mkdir(parents=True, exist_ok=True)
+        each.chmod(0o755)
+    return folder
+
+
 def _fetch(jar: Jar, folder: Path, tell: Tell) -> None:
     """Fetch a file beside its final place; it gets its name once it is whole and the right one."""
     with (
@@ -135,8 +158,11 @@ def _fetch(jar: Jar, folder: Path, tell: Tell) -> None:
         tempfile.NamedTemporaryFile(dir=folder, delete=False) as file,
     ):
         try:
-            tell(f"fetching {jar.name}, {int(response.headers['Content-Length']) / 1e6:.1f} MB")
+            size = int(response.headers["Content-Length"])
+            tell(f"fetching {jar.name}, {size / 1e6:.1f} MB")
             shutil.copyfileobj(response, file, _CHUNK)
+            if file.tell() < size:
+                raise OSError("it broke off")
             file.flush()
             _check(jar, Path(file.name))
             os.chmod(file.name, 0o644)

@@ -66,8 +66,8 @@ class Java:
         theirs = configuration.environment.get("JAVA_TOOL_OPTIONS", "")
         heap = configuration.memory * 85 // 100
         options = [each.format(heap=heap) for each, word in _OPTIONS if not re.search(word, theirs)]
-        layers, client = f"{sandbox.opt}/java/lib/*", f"{clients.FOLDER}/java/*"
-        path = f"{root}:{root}/lib/*:{layers}:{client}"
+        own = (root, f"{root}/lib/*", f"{sandbox.opt}/java/lib/*")
+        path = ":".join([*own, *map(str, clients.java_client())])
         program, handler = str(self._home() / "bin" / "java"), configuration.handler
         temporary = f"-Djava.io.tmpdir={sandbox.tmp}"
         return (program, *options, temporary, "-cp", path, _MAIN, handler)

@@ -1,0 +1,1 @@
+import "absent-module"; // there is none

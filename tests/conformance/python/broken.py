@@ -1,0 +1,5 @@
+"""A module that lacks another."""
+
+import importlib
+
+importlib.import_module("absent_module")
