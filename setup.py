@@ -15,7 +15,7 @@ setup(
     python_requires=">=3.11",
     # Named one by one: a `build/` or `tests/` beside them must never be installed.
     packages=find_packages(include=["bucketwheel*", "gateway*", "workers*", "broker*", "storage*"]),
-    package_data={"broker": ["lua/*.lua"]},
+    package_data={"broker": ["lua/*.lua"], "workers.runtimes": ["*.mjs"]},
     entry_points={"console_scripts": ["bucketwheel = bucketwheel.cli:main"]},
     install_requires=[
         "awslambdaric>=4.2,<5",
@@ -40,6 +40,10 @@ setup(
             "aws-lambda-powertools[parser]>=3.20,<4",  # its S3 model judges our event records
             "hypothesis>=6.100,<7",
             "pytest>=8.3,<10",
+        ],
+        "bench": [
+            "matplotlib>=3.10,<4",  # draws what was measured
+            "numpy>=2,<3",  # a large import for cold starts
         ],
         "lint": ["import-linter>=2.1,<3", "mypy>=1.15,<3", "ruff>=0.9,<1", "types-pyyaml>=6,<7"],
     },

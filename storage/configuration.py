@@ -107,6 +107,8 @@ Timeout = Annotated[int, Field(ge=1, le=900)]
 EphemeralStorage = Annotated[int, Field(ge=512, le=10_240)]
 #: Environments on all hosts together.
 Concurrency = Annotated[int, Field(ge=0, le=10_000)]
+#: Of the upload that a version came from, hexadecimal: uploads take effect in their order.
+Sequencer = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]*$")]
 RetryAttempts = Annotated[int, Field(ge=0, le=2)]
 
 
@@ -130,6 +132,16 @@ class Layer(_Frozen):
     version: int = Field(ge=1)
     #: SHA-256 of its package, hexadecimal; it is also the package's name in the store.
     code_sha256: Sha256
+
+
+class LayerConfiguration(Layer):
+    """One immutable version of a layer, as the store keeps it."""
+
+    version: int = Field(default=1, ge=1)
+    #: Those that it says it is made for; none: any.
+    runtimes: tuple[RuntimeName, ...] = ()
+    upload: Sequencer = ""
+    published_at: datetime
 
 
 class _Function(_Frozen):
@@ -180,8 +192,7 @@ class FunctionConfiguration(_Function):
     layers: tuple[Layer, ...] = Field(default=(), max_length=LAYERS)
     #: SHA-256 of the code package, hexadecimal; it is also the package's name in the store.
     code_sha256: Sha256
-    #: Sequencer of the upload this version came from: uploads take effect in their order.
-    upload: str = Field(default="", pattern=r"^[0-9A-Fa-f]*$")
+    upload: Sequencer = ""
     deployed_at: datetime
 
 

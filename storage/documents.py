@@ -10,34 +10,20 @@ import io
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, TypeVar
 
 from minio import Minio
 from minio.error import S3Error
 from pydantic import ValidationError
 
 from storage.client import asking
+from storage.configuration import FunctionConfiguration, LayerConfiguration
 from storage.errors import StorageError, UnreadableFunction, first_fault
 
 log = logging.getLogger("bucketwheel.functions")
 
 
-class Document(Protocol):
-    """A pydantic model that knows its name and which version it is, from 1."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def version(self) -> int: ...  # noqa: D102
-
-    @classmethod
-    def model_validate_json(cls, json_data: bytes) -> Self: ...  # noqa: D102
-
-    def model_dump_json(self, *, indent: int) -> str: ...  # noqa: D102
-
-
-D = TypeVar("D", bound=Document)
+D = TypeVar("D", FunctionConfiguration, LayerConfiguration)
 
 
 class Documents(Generic[D]):
@@ -47,7 +33,7 @@ class Documents(Generic[D]):
         self._client = client
         self._bucket = bucket
         self._kind = kind
-        self._model = model
+        self._model: type[D] = model
 
     def load(self, name: str) -> D | None:
         """The version in force, if there is one.
@@ -123,7 +109,8 @@ class Documents(Generic[D]):
     def _read(self, key: str, version_id: str | None = None) -> D:
         response = self._client.get_object(self._bucket, key, version_id=version_id)
         try:
-            return self._model.model_validate_json(response.read())
+            found: D = self._model.model_validate_json(response.read())
+            return found
         except ValidationError as error:
             raise UnreadableFunction(
                 f"{self._bucket}/{key} is no {self._kind} configuration: {first_fault(error)};"

@@ -6,27 +6,12 @@ code/<sha256>.zip      its files, kept as a function's package is: storage/funct
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from pydantic import Field
-
 from storage.client import connect
-from storage.configuration import Layer, RuntimeName
+from storage.configuration import Layer, LayerConfiguration
 from storage.documents import Documents
 from storage.errors import LayerNotFound, UnreadableFunction
 from storage.functions import is_newer
 from storage.settings import StorageSettings
-
-
-class LayerConfiguration(Layer):
-    """One immutable version of a layer, as the store keeps it."""
-
-    version: int = Field(default=1, ge=1)
-    #: Those that it says it is made for; none: any.
-    runtimes: tuple[RuntimeName, ...] = ()
-    #: Sequencer of the upload this version came from: uploads take effect in their order.
-    upload: str = Field(default="", pattern=r"^[0-9A-Fa-f]*$")
-    published_at: datetime
 
 
 class LayerStore:

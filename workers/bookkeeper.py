@@ -101,9 +101,7 @@ def _first(waiting: deque[T]) -> list[T]:
     return [waiting[at] for at in range(min(len(waiting), BATCH))]
 
 
-def _tell(
-    answers: list[tuple[Closed, bool]], begins: list[tuple[Then, Begun]]
-) -> None:
+def _tell(answers: list[tuple[Closed, bool]], begins: list[tuple[Then, Begun]]) -> None:
     for closed, done in answers:
         closed(done)
     for begun, invocation in begins:

@@ -1,4 +1,5 @@
-"""How much a function's invocations want a processor: on one, or waiting for one.
+"""How much a function's invocations want a processor: on one, or waiting for one; and how much of
+the processors nobody wants.
 
 Waiting counts, since it is what one more invocation would add to: a function that only computes
 wants a processor all the time, however many of its invocations share it.
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
+
+import psutil
 
 from workers.process import descendants
 
@@ -33,6 +36,24 @@ class Working(Protocol):
     @property
     def busy_seconds(self) -> float:
         """Seconds in which it had an invocation, so far."""
+
+
+class Processors:
+    """This host's processors, whoever uses them."""
+
+    def __init__(self) -> None:
+        self._last = _times()
+        self._idle = 0.0
+
+    def idle(self) -> float:
+        """The part of their time in which they had nothing to do, of late. proc(5): stat."""
+        idle, total = _times()
+        before_idle, before = self._last
+        if total > before:
+            self._last = idle, total
+            part = (idle - before_idle) / (total - before)
+            self._idle = FADING * self._idle + (1 - FADING) * part
+        return self._idle
 
 
 class CpuMeter:
@@ -72,6 +93,12 @@ class CpuMeter:
             return 0.0, 0.0
         # What has ended since took its count with it.
         return max(0.0, wanted - last[1]), busy - last[2]
+
+
+def _times() -> tuple[float, float]:
+    """Seconds of all processors without work, and all seconds."""
+    found = psutil.cpu_times()
+    return found.idle + found.iowait, sum(found[:8])  # what follows is contained in these
 
 
 def _wanted(pid: int) -> float:

@@ -25,16 +25,18 @@ from workers.completion import Completion, Post
 from workers.cpu import CpuMeter
 from workers.delivery import Delivery, Run
 from workers.environment import Environment
-from workers.fleet import BACK_OFF, Fleet
+from workers.fleet import BACK_OFF, STARTING, Fleet
 from workers.preparation import Preparation, Prepared
 from workers.sandbox import Sandboxes
-from workers.scaling import CPU, STARTING, Fleets, Host
+from workers.scaling import CPU, Fleets, Host
 from workers.zygote import Forker
 
 log = logging.getLogger("bucketwheel.supervisor")
 
 #: Seconds before a start is tried again that the platform, not the function, has failed.
 PAUSE: Final = 1.0
+#: Seconds for which work waits for a limit of this host while others live.
+PATIENCE: Final = 1.0
 
 Functions = Mapping[str, FunctionConfiguration]
 FunctionFleet = Fleet[Environment, Run]
@@ -99,6 +101,9 @@ class Dispatcher:
             fleet.configuration = functions.get(fleet.function)
             for environment in [each for each in fleet.idle if not _is_current(fleet, each)]:
                 self._end(fleet, environment)
+            if fleet.configuration is None and not (fleet.size or fleet.queue):
+                self.fleets.forget(fleet)
+                del self._meters[fleet.function]
         self.share(self._hosts)
 
     def share(self, hosts: int) -> None:
@@ -118,8 +123,12 @@ class Dispatcher:
                 if environment.pid == pid:
                     environment.kill(faults.REVOKED)
 
-    def look(self, cold_before: float) -> None:
-        """Measure what invocations want of the processors, and end what is idle for too long."""
+    def look(self, cold_before: float, idle: float) -> None:
+        """Measure what invocations want of the processors, and end what is idle for too long.
+
+        `idle` is the part of the last moments in which the processors were.
+        """
+        self.fleets.look(idle)
         for fleet in self.fleets:
             wanted = self._meters[fleet.function].measure([*fleet.busy, *fleet.idle[-4:]])
             if wanted is not None:
@@ -127,6 +136,8 @@ class Dispatcher:
             self._look_at_queue(fleet)
         for fleet, environment in self.fleets.cold(cold_before):
             self._end(fleet, environment)
+        if self._hosts > 1:
+            self._leave_to_others()
         self.serve_all()
 
     async def drain(self, deadline: float) -> None:
@@ -226,6 +237,14 @@ class Dispatcher:
     def _give_back(self, fleet: FunctionFleet) -> None:
         while fleet.waiting:
             self._completion.give_back(self.fleets.take(fleet))
+
+    def _leave_to_others(self) -> None:
+        """Put back in line what waits for a limit of this host alone."""
+        now = time.monotonic()
+        for fleet in self.fleets.stuck(now - PATIENCE):
+            fleet.throttled_until = now + PATIENCE
+            self._give_back(fleet)
+            self._look_at_queue(fleet)
 
     def _look_at_queue(self, fleet: FunctionFleet) -> None:
         """Have the function's queue left alone, or consumed again."""

@@ -23,10 +23,20 @@ def check() -> None:
     """Whether this process may kill so at all.
 
     Raises:
-        Refused: it would keep root's rights under another user (capabilities(7), securebits).
+        Refused: it would keep root's rights under another user (capabilities(7), securebits), or
+            there are no such users in its user namespace, as in a container without root's rights.
     """
+    if not _are_mapped():
+        raise Refused(f"no users from {users.LOW} to {users.HIGH - 1} exist in this container")
     if os.geteuid() != 0 or linux.prctl(linux.PR_GET_SECUREBITS) != 0:
         raise Refused("this process keeps its capabilities when it changes its user")
+
+
+def _are_mapped() -> bool:
+    """user_namespaces(7): each line of the map has a first number, what it stands for, a count."""
+    with open("/proc/self/uid_map", encoding="utf-8") as file:
+        ranges = [[int(each) for each in line.split()] for line in file]
+    return any(first <= users.LOW and first + count >= users.HIGH for first, _, count in ranges)
 
 
 def end_all(uid: int) -> None:

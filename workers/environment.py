@@ -180,7 +180,7 @@ class Environment:
             return status
         failed = headers.get("lambda-runtime-function-error-type")
         if failed is not None:
-            self._finish(None, faults.broken_off(failed))
+            self._finish(None, faults.broken_off(failed, headers))
         elif self._is_awaited and not _is_json(body):
             self._finish_text(body, headers)
         else:

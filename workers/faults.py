@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any, Final
 
 import orjson
@@ -33,12 +34,19 @@ def posted(body: bytes, headers: dict[str, str]) -> FunctionFault:
         found = {}
     found = found if isinstance(found, dict) else {}
     header = headers.get("lambda-runtime-function-error-type", "Runtime.Unknown")
-    trace = found.get("stackTrace")
+    trace = found.get("stackTrace") or found.get("trace")
     return FunctionFault(
         type=str(found.get("errorType") or header),
         message=str(found.get("errorMessage") or ""),
-        trace=tuple(str(line) for line in trace) if isinstance(trace, list) else (),
+        trace=tuple(map(_frame, trace)) if isinstance(trace, list) else (),
     )
+
+
+def _frame(line: Any) -> str:
+    """A line of a trace: a text, or Go's object."""
+    if isinstance(line, dict) and {"path", "line", "label"} <= line.keys():
+        return f"{line['path']}:{line['line']} {line['label']}"
+    return str(line)
 
 
 def exited(id: str, status: int) -> FunctionFault:
@@ -95,9 +103,14 @@ def not_json() -> FunctionFault:
     return FunctionFault("Runtime.InvalidResponse", "the function's response is not JSON")
 
 
-def broken_off(type: str) -> FunctionFault:
-    """A streamed response that failed on its way; the trailer tells only the type."""
-    return FunctionFault(type, "the response stream broke off")
+def broken_off(type: str, headers: dict[str, str]) -> FunctionFault:
+    """A streamed response that failed on its way: trailers tell the type, and mostly the error."""
+    told = headers.get("lambda-runtime-function-error-body", "")
+    try:
+        body = b64decode(told, validate=True)
+    except ValueError:
+        body = b""
+    return posted(body, headers) if body else FunctionFault(type, "the response stream broke off")
 
 
 def not_deployed(function: str) -> FunctionFault:

@@ -13,8 +13,9 @@ from storage.configuration import FunctionConfiguration
 #: https://docs.aws.amazon.com/lambda/latest/dg/scaling-behavior.html
 RAMP: Final = 1_000
 RAMP_SECONDS: Final = 10.0
-#: A limit that may pause a function altogether.
+#: Limits by name: what may pause a function altogether, and what is no sign of a full host.
 RESERVED: Final = "reserved concurrency"
+STARTING: Final = "starting"
 #: Invocations that wait in a worker's hands for a function with little at work.
 HELD: Final = 8
 #: Seconds for which a queue is left alone once the ledger has refused an invocation.
@@ -80,6 +81,8 @@ class Fleet(Generic[E, W]):
     throttled_until: float = 0.0
     #: Whether its queue is left alone, so that other workers take what this one cannot run.
     at_rest: bool = False
+    #: Monotonic moment when something that waited was last taken.
+    served: float = 0.0
     #: Why its last waiting invocation could not be served; empty: nothing is in the way.
     limit: str = ""
 
@@ -134,7 +137,7 @@ class Fleet(Generic[E, W]):
         """Whether it has as much as it can use; resumed only when half of that is gone."""
         if self._is_reserved_full:
             return True
-        most = max(HELD, 2 * self.working)
+        most = max(HELD, 2 * self.working) if self.limit in ("", STARTING) else HELD
         return self.queue >= (most // 2 if self.at_rest else most)
 
     def info(self) -> dict[str, Any]:

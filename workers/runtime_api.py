@@ -115,6 +115,11 @@ class Connection(asyncio.Protocol):
         if self._head > MAX_HEAD:
             raise httptools.HttpParserError(f"a request's head has over {MAX_HEAD:,} bytes")
 
+    def on_headers_complete(self) -> None:
+        """The body is to follow; who asks first is told to go on. RFC 9110, 10.1.1."""
+        if self._transport and self._headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def on_body(self, body: bytes) -> None:
         """Part of its body, kept up to the quota."""
         if len(self._body) + len(body) > MAX_RESPONSE:

@@ -70,7 +70,7 @@ class Sandboxes:
     def __init__(self, folder: Path, zygote: Zygote) -> None:
         """`folder` holds the environments' own /tmp, where they are on the disk."""
         #: Users of function versions that have snapshots.
-        self.ranges = UserRanges(zygote)
+        self.ranges = UserRanges(zygote.users)
         self._folder = folder.absolute()
         self._zygote = zygote
         self._groups = cgroup.find()
@@ -90,11 +90,11 @@ class Sandboxes:
             OSError: this host cannot make it.
         """
         mode = self._zygote.isolation.mode
-        group = self._group(spec)
         if mode == "uid":
-            uid = uid or self.ranges.take(spec) or self._zygote.take_user()
+            uid = uid or self.ranges.take(spec) or self._zygote.users.take()
             opt = LAYERS if self._zygote.hides_opt else OPT
-            return Sandbox(spec, TASK_ROOT, opt, TMP, uid, group=group)
+            return Sandbox(spec, TASK_ROOT, opt, TMP, uid, group=self._group(spec))
+        group = self._group(spec)
         tmp = self._folder / spec.id
         tmp.mkdir(parents=True, mode=0o700)
         size = spec.configuration.ephemeral_storage
@@ -107,7 +107,7 @@ class Sandboxes:
     def close(self, sandbox: Sandbox) -> None:
         """End what still runs in it, and remove it; does not wait."""
         if sandbox.uid is not None:
-            self._zygote.free(sandbox.uid, self.ranges.giver(sandbox))
+            self._zygote.users.free(sandbox.uid, self.ranges.giver(sandbox))
         loop = asyncio.get_running_loop()
         loop.run_in_executor(None, _remove, sandbox)
 

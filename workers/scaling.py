@@ -10,8 +10,8 @@ within these limits, looked at in this order:
     memory budget          the sum of memory sizes; idle environments of others give way
     ramp                   AWS's 1,000 environments in 10 s for each function
 
-The CPU holds up no function that has nothing at work: none starves. Where several wait, the one
-with the fewest at work comes first.
+The CPU holds up no function that has nothing at work, and slow initialisations of others hardly:
+none starves. Where several wait, the one with the fewest at work comes first.
 
 Nothing here knows of processes or of the real clock: the simulation in `benchmarks/` runs it too.
 """
@@ -23,17 +23,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Generic
 
-from workers.fleet import HELD, RESERVED, E, Fleet, Ramp, W
+from workers.fleet import HELD, RESERVED, STARTING, E, Fleet, Ramp, W
 
 HOST: Final = "host limit"
 CPU: Final = "CPU"
-STARTING: Final = "starting"
 MEMORY: Final = "memory budget"
 RAMPING: Final = "ramp of 1,000 in 10 s"
 
-#: Processes that may want a processor at once, for each core: as many as it takes to keep the
-#: cores busy while some of them wait for a disk or another host.
-RUNNABLE: Final = 1.5
+#: What only this host lacks: another may have it.
+FULL: Final = frozenset({HOST, MEMORY, RAMPING})
+
+#: Processes that may want a processor at once, for each core, so that one is at hand when another
+#: waits for a disk or a server.
+RUNNABLE: Final = 1.25
+#: While the CPU is in the way although the cores are idle for more than this part of the time, as
+#: many more are let in at each look, for each core; and fewer again while they are idle for less
+#: than a third of it. What alternates between computing and waiting needs that.
+IDLE: Final = 0.03
+MORE: Final = 0.2
+FEWER: Final = 0.97
+#: What is let in so, for each core at most.
+MOST_MORE: Final = 8.0
+#: How many more may initialise at once for functions that have nothing at work yet.
+FIRSTS: Final = 4
 
 Clock = Callable[[], float]
 
@@ -73,6 +85,8 @@ class Fleets(Generic[E, W]):
         self.memory = 0
         #: Processes that want a processor, as far as is known.
         self.runnable = 0.0
+        #: How many may, beyond `RUNNABLE`, since the cores are idle nevertheless.
+        self._more = 0.0
 
     def __iter__(self) -> Iterator[Fleet[E, W]]:
         return iter(list(self._fleets.values()))
@@ -103,11 +117,14 @@ class Fleets(Generic[E, W]):
 
     def enqueue(self, fleet: Fleet[E, W], work: W) -> None:
         """Something waits for an environment of this fleet."""
+        if not fleet.waiting:
+            fleet.served = self._clock()
         fleet.waiting.append(work)
         self._hungry[fleet] = None
 
     def take(self, fleet: Fleet[E, W]) -> W:
         """The one that has waited longest, which waits no more."""
+        fleet.served = self._clock()
         work = fleet.waiting.popleft()
         if not fleet.waiting:
             fleet.limit = ""
@@ -119,6 +136,10 @@ class Fleets(Generic[E, W]):
         if len(self._hungry) < 2:
             return list(self._hungry)
         return sorted(self._hungry, key=lambda each: each.working)
+
+    def stuck(self, before: float) -> list[Fleet[E, W]]:
+        """Fleets of which nothing was served since a moment, for what another host may have."""
+        return [each for each in self._hungry if each.limit in FULL and each.served < before]
 
     def short(self) -> list[Fleet[E, W]]:
         """Fleets that have fewer environments than are to be kept warm."""
@@ -171,8 +192,20 @@ class Fleets(Generic[E, W]):
 
     def measured(self, fleet: Fleet[E, W], runnable: float) -> None:
         """How much of its time an invocation of this fleet wants a processor."""
+        self.runnable += fleet.working * (runnable - (fleet.runnable or 0.0))
         fleet.runnable = runnable
+
+    def look(self, idle: float) -> None:
+        """Adapt to the part of the last moments in which this host's cores were idle."""
         self.runnable = sum(each.working * (each.runnable or 0.0) for each in self)
+        if idle > IDLE and any(each.limit == CPU for each in self._hungry):
+            self._more = min(self._more + MORE * self.host.cores, MOST_MORE * self.host.cores)
+        elif idle < IDLE / 3:
+            self._more *= FEWER
+
+    def forget(self, fleet: Fleet[E, W]) -> None:
+        """Drop the fleet of a function that is gone, with nothing left of it."""
+        del self._fleets[fleet.function]
 
     def _started(self, fleet: Fleet[E, W]) -> None:
         fleet.starting -= 1
@@ -191,7 +224,8 @@ class Fleets(Generic[E, W]):
             return RESERVED
         if self.working >= self.host.limit:
             return HOST
-        if fleet.working and self.runnable + (fleet.runnable or 0.0) > self.host.cores * RUNNABLE:
+        wanted = self.runnable + (fleet.runnable or 0.0)
+        if fleet.working and wanted > self.host.cores * RUNNABLE + self._more:
             return CPU
         return ""
 
@@ -203,7 +237,7 @@ class Fleets(Generic[E, W]):
         bar = self.bars_invocation(fleet) if fleet.waiting else ""
         if bar:
             return bar
-        if self.starting >= self.host.starts:
+        if self.starting >= self.host.starts * (1 if fleet.working else FIRSTS):
             return STARTING
         if self._missing(fleet) > sum(each.memory for _, each in self._yielding(fleet)):
             return MEMORY

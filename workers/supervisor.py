@@ -25,6 +25,7 @@ from workers import faults
 from workers.background import Background
 from workers.bookkeeper import Bookkeeper
 from workers.completion import Completion, Post
+from workers.cpu import Processors
 from workers.delivery import Delivery, Run
 from workers.dispatcher import Dispatcher, Rest
 from workers.host import host
@@ -60,13 +61,13 @@ class Supervisor:
         self._loop = asyncio.new_event_loop()
         self._bookkeeper = Bookkeeper(ledger, self._loop)
         self._background = Background(self._loop)
-        self._zygote = Zygote(paths=paths())
+        self._zygote = Zygote(paths=paths(), hidden=settings.data)
         self._sandboxes = Sandboxes(settings.data / "tmp", self._zygote)
         self._snapshots = Snapshots(self._zygote, self._sandboxes)
         self._dispatcher = Dispatcher(
             self.host, preparation, self._snapshots, self._sandboxes, self._background
         )
-        self._functions: Functions = {}
+        self._processors = Processors()
         self._deployments = ThreadPoolExecutor(1, thread_name_prefix="deployment")
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._stopping = False
@@ -217,7 +218,7 @@ class Supervisor:
         """One look; a fault in it must not end the looking."""
         before = time.monotonic() - self._settings.idle_timeout
         try:
-            self._dispatcher.look(before)
+            self._dispatcher.look(before, self._processors.idle())
             self._snapshots.reap(before)
         except Exception:
             log.exception("a look at the environments failed")

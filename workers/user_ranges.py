@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workers.sandbox import EnvironmentSpec, Sandbox
-    from workers.zygote import Zygote
+    from workers.user_pool import UserPool
 
 #: Function, version, and the variables that it was given: credentials are renewed.
 Key = tuple[str, int, frozenset[tuple[str, str]]]
@@ -41,8 +41,8 @@ class UserRange:
 class UserRanges:
     """Gives users out of ranges; a range that nobody uses goes back to the worker's block."""
 
-    def __init__(self, zygote: Zygote) -> None:
-        self._zygote = zygote
+    def __init__(self, pool: UserPool) -> None:
+        self._pool = pool
         self._ranges: dict[Key, UserRange] = {}
 
     def take(self, spec: EnvironmentSpec) -> int | None:
@@ -52,7 +52,7 @@ class UserRanges:
             return None
         found.taken += 1
         uid = found.free.popleft()
-        self._zygote.use(uid)
+        self._pool.use(uid)
         return uid
 
     def take_first(self, spec: EnvironmentSpec) -> range:
@@ -61,7 +61,7 @@ class UserRanges:
         if found is None:
             return range(0)
         found.taken += 1
-        self._zygote.use(found.users.start)
+        self._pool.use(found.users.start)
         return found.users
 
     def giver(self, sandbox: Sandbox) -> Callable[[], None] | None:
@@ -76,7 +76,7 @@ class UserRanges:
         key = key_of(spec)
         if key not in self._ranges:
             try:
-                users = self._zygote.take_users()
+                users = self._pool.take_range()
             except OSError:
                 return None
             if not users:
@@ -91,4 +91,4 @@ class UserRanges:
             found.free.append(uid)
         if found.taken == 0:
             del self._ranges[key]
-            self._zygote.free_range(found.users)
+            self._pool.free_range(found.users)

@@ -7,22 +7,21 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from workers import isolation, users
+from workers import isolation
 from workers.errors import WorkerError, ZygoteLost
 from workers.forking import Channel, Exit
 from workers.isolation import Isolation, Mode, Shown
 from workers.process import kill_tree
 from workers.sandbox import EnvironmentSpec, Sandbox
-from workers.users import Block
+from workers.user_pool import UserPool
 from workers.view import visible_paths
-from workers.zygote_protocol import Capture, End, Ended, Fork, Place, Program, Tmp, write_program
+from workers.zygote_protocol import Capture, End, Fork, Place, Program, Tmp, write_program
 
 log = logging.getLogger("bucketwheel.zygote")
 
@@ -85,26 +84,14 @@ class Zygote:
         self._starting = asyncio.Lock()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._block: Block | None = None
-        #: Users in use, with whether each is to be given up once nothing runs under it.
-        self._users: dict[int, bool] = {}
-        #: Users whose processes are being ended: the last request, and whoever waits for that.
-        self._ending: dict[int, tuple[int, asyncio.Future[None]]] = {}
-        #: Blocks of workers that have died, until all that runs under them has ended.
-        self._left: dict[int, tuple[Block, set[int]]] = {}
-        self._on_free: dict[int, Callable[[], None]] = {}
-        self._asked = 0
+        #: Users of environments.
+        self.users = UserPool(self._ask)
 
     @property
     def isolation(self) -> Isolation:
         """What is in force; only once it has started."""
         assert self._isolation is not None
         return self._isolation
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether anything that was to end may still run."""
-        return bool(self._ending)
 
     @property
     def hides_opt(self) -> bool:
@@ -134,7 +121,7 @@ class Zygote:
                 refused = await self._begin(self._isolation.mode)
                 if refused:
                     raise ZygoteLost(f"the zygote does not begin: {refused}")
-            self._end_what_is_left()
+            self.users.end_what_is_left()
 
     async def stop(self) -> None:
         """End the process, and with it whatever it forked; stopping twice is safe."""
@@ -143,10 +130,7 @@ class Zygote:
         self._lose()
         if process is not None:
             await asyncio.get_running_loop().run_in_executor(None, _wait, process)
-        if self._block is not None:
-            self._block.release()
-        for block, _ in self._left.values():
-            block.release()
+        self.users.release()
 
     async def _choose(self) -> None:
         """Try what may be had, best first, and say what is not isolated."""
@@ -158,6 +142,7 @@ class Zygote:
                 if mode == "none" and self._mode is None:
                     log.warning("%s (%s)", isolation.NONE.description, _advice(reasons))
                 return
+            self.users.release()
             reasons.append(f"{mode}: {refused}")
         raise WorkerError(f"environments cannot be isolated as asked: {'; '.join(reasons)}")
 
@@ -165,12 +150,12 @@ class Zygote:
         """Start the process in this isolation; returns why it cannot be had."""
         if mode == "bubblewrap" and (refused := isolation.why_no_bubblewrap()):
             return refused
-        try:
-            if mode == "uid" and self._block is None:
-                self._block = users.take_block()
-        except OSError as error:
-            return str(error)
-        channel = Channel(self._on_lost, self._on_ended, takes_descriptors=True)
+        if mode == "uid":
+            try:
+                self.users.begin()
+            except OSError as error:
+                return str(error)
+        channel = Channel(self._on_lost, self.users.on_ended, takes_descriptors=True)
         descriptor = channel.theirs.fileno()
         program = [sys.executable, "-P", "-m", "workers.zygote_process", str(descriptor)]
         self._process = subprocess.Popen(
@@ -197,7 +182,7 @@ class Zygote:
         if not had_begun or self._stopping:
             return
         log.warning("the zygote has gone; the next environment starts another")
-        if self._users:
+        if self.users.is_used:
             self._spawn_start()
 
     def _lose(self) -> None:
@@ -273,7 +258,7 @@ class Zygote:
             ZygoteLost: the process has gone, or has none.
         """
         assert sandbox.uid is not None and self._channel is not None
-        await self._has_ended(sandbox.uid)
+        await self.users.has_ended(sandbox.uid)
         serial = self._channel.next_serial()
         size = sandbox.spec.configuration.ephemeral_storage
         return await self._channel.borrow(serial, Tmp(serial, sandbox.uid, size))
@@ -283,7 +268,7 @@ class Zygote:
         await self.start()
         if sandbox.uid is not None:
             os.fchown(log_end, sandbox.uid, sandbox.uid)  # it may be opened by name: /dev/stdout
-            await self._has_ended(sandbox.uid)
+            await self.users.has_ended(sandbox.uid)
         if self._channel is None:
             raise ZygoteLost("the zygote has gone")
         return self._channel
@@ -304,99 +289,16 @@ class Zygote:
     def kill(self, sandbox: Sandbox, pid: int) -> None:
         """End all that runs in a sandbox; does not wait. Its main process's end is told as ever."""
         if sandbox.uid is not None:
-            self._end(sandbox.uid)
+            self.users.end(sandbox.uid)
             return
         mark = sandbox.spec.id
         asyncio.get_running_loop().run_in_executor(None, kill_tree, pid, mark)
 
-    def _end(self, uid: int) -> None:
-        """Ask for the end of all that runs under a user; only the answer to the last call counts.
-
-        While there is no process to ask, nothing is sent: the next one is asked when it begins.
-        """
-        self._asked += 1
-        _, ended = self._ending.get(uid, (0, asyncio.get_running_loop().create_future()))
-        self._ending[uid] = (self._asked, ended)
+    def _ask(self, request: End) -> None:
+        """Ask for the end of a user's processes; a zygote that has gone is asked when it is back."""
         if self._channel is not None:
             with suppress(ZygoteLost):
-                self._channel.send(End(self._asked, uid, self._users.get(uid, False)))
-
-    async def _has_ended(self, uid: int) -> None:
-        if uid in self._ending:
-            await asyncio.shield(self._ending[uid][1])
-
-    def _on_ended(self, message: Ended) -> None:
-        """Nothing runs under a user any more."""
-        uid = message.uid
-        serial, ended = self._ending.get(uid, (0, None))
-        if serial != message.serial or ended is None:
-            return  # it has been asked for again since
-        del self._ending[uid]
-        ended.set_result(None)
-        if self._users.get(uid):
-            del self._users[uid]
-            self._on_free.pop(uid)()
-        self._on_left_ended(uid)
-
-    # -- users ----------------------------------------------------------------------------------
-
-    def take_user(self) -> int | None:
-        """A user under whom nothing runs; None: environments have no users of their own.
-
-        Raises:
-            OSError: all are in use.
-        """
-        if self._block is None or self.isolation.mode != "uid":
-            return None
-        uid = self._block.take()
-        self._users[uid] = False
-        return uid
-
-    def take_users(self) -> range:
-        """Users for a snapshot and its environments; empty where there are no users.
-
-        Raises:
-            OSError: all are in use.
-        """
-        if self._block is None or self.isolation.mode != "uid":
-            return range(0)
-        return self._block.take_range()
-
-    def use(self, uid: int) -> None:
-        """A user of such a range gets an environment."""
-        self._users[uid] = False
-
-    def free(self, uid: int, on_free: Callable[[], None] | None = None) -> None:
-        """End all that runs under a user, and its /tmp; then it may be used again."""
-        assert self._block is not None
-        self._users[uid] = True
-        self._on_free[uid] = on_free or partial(self._block.give_back, uid)
-        self._end(uid)
-
-    def free_range(self, uids: range) -> None:
-        """Nothing runs under these users any more."""
-        if self._block is not None and uids:
-            self._block.give_back_range(uids)
-
-    def _end_what_is_left(self) -> None:
-        """In a new process: what the one before has left, and what dead workers have."""
-        if self.isolation.mode != "uid":
-            return
-        for uid in self._users:
-            self._end(uid)
-        for block, running in users.take_left_blocks():
-            log.warning("%d users of a dead worker still ran something", len(running))
-            self._left[block.number] = (block, running)
-        for _, running in self._left.values():
-            for uid in running:
-                self._end(uid)
-
-    def _on_left_ended(self, uid: int) -> None:
-        for number, (block, running) in list(self._left.items()):
-            running.discard(uid)
-            if not running:
-                block.release()
-                del self._left[number]
+                self._channel.send(request)
 
 
 def place_of(sandbox: Sandbox) -> Place | None:

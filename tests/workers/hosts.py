@@ -128,7 +128,7 @@ class Host:
         for each in sandboxes or tuple(self._open):
             self._open.remove(each)
             self.sandboxes.close(each)
-        while self.zygote.is_ending:
+        while self.zygote.users.is_ending:
             await asyncio.sleep(0.01)
 
 

@@ -57,7 +57,8 @@ def test_everything_that_waits_shares_round_trips(loop: asyncio.AbstractEventLoo
     wait_until(lambda: len(begun) == 2 * BATCH, "all are claimed")
     bookkeeper.stop(5.0)
 
-    assert [each.id for each in begun if isinstance(each, Invocation)] == [str(n) for n in range(2 * BATCH)]
+    ids = [each.id for each in begun if isinstance(each, Invocation)]
+    assert ids == [str(n) for n in range(2 * BATCH)]
     assert ledger.trips == [(0, BATCH), (0, BATCH)]
 
 

@@ -322,7 +322,7 @@ def test_a_killed_worker_leaves_nothing(tmp_path: Path, zygote_too: bool) -> Non
     """Its zygote ends all; was that killed too, the next worker does so when it begins."""
 
     async def nothing(host: Host) -> None:
-        while host.zygote.is_ending:
+        while host.zygote.users.is_ending:
             await asyncio.sleep(0.01)
 
     on_host(tmp_path, "uid", nothing)  # skipped where there are no users
@@ -348,7 +348,7 @@ def test_users_are_used_again_only_when_nothing_runs_under_them(tmp_path: Path) 
     """And its /tmp is another's then."""
 
     async def work(host: Host) -> None:
-        block = host.zygote._block
+        block = host.zygote.users._block
         assert block is not None
         while len(block._single) > 1:
             block._single.pop()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.configuration import FunctionConfiguration
-from workers.fleet import HELD, RAMP, RESERVED, Fleet
-from workers.scaling import CPU, HOST, MEMORY, RAMPING, STARTING, Fleets, Host
+from workers.fleet import HELD, RAMP, RESERVED, STARTING, Fleet
+from workers.scaling import CPU, FIRSTS, HOST, MEMORY, RAMPING, Fleets, Host
 
 
 @dataclass(eq=False)
@@ -132,6 +132,52 @@ def test_few_initialise_at_once(made: _Made) -> None:
         made.fleets.start(fleet)
 
     assert made.fleets.bars_start(fleet) == STARTING
+
+
+def test_slow_initialisations_do_not_keep_others_from_their_first(made: _Made) -> None:
+    """Who has nothing at work need not wait until somebody else's modules are imported."""
+    slow = made.fleet("slow", waiting=10)
+    for _ in range(made.host.starts):
+        made.fleets.start(slow)
+
+    assert made.fleets.bars_start(slow) == STARTING
+    assert made.fleets.bars_start(made.fleet("other", waiting=1)) == ""
+
+
+def test_more_are_let_in_while_cores_are_idle_nevertheless(made: _Made) -> None:
+    """What alternates between computing and waiting needs more at work than there are cores."""
+    fleet = made.fleet("both", waiting=99)
+    made.fleets.measured(fleet, 0.5)
+
+    def fill() -> int:
+        while not (bar := made.fleets.bars_invocation(fleet)):
+            made.run(fleet, 1)
+        fleet.limit = bar
+        return fleet.working
+
+    few = fill()
+    for _ in range(5):
+        made.fleets.look(idle=0.2)
+    more = fill()
+    for _ in range(200):
+        made.fleets.look(idle=0.0)
+    while fleet.working:
+        made.fleets.finish(fleet, next(iter(fleet.busy)))
+
+    assert few < more
+    assert fill() <= few + 1
+
+
+def test_what_waits_for_this_host_alone_is_left_to_others(made: _Made) -> None:
+    """Work in the hands of a full host goes back in line; of one that is served, it stays."""
+    fleet = made.fleet("large", waiting=20, memory=6_000)
+    made.run(fleet, 1)
+    made.clock.now = 5.0
+    fleet.limit = made.fleets.bars_start(fleet)
+
+    assert made.fleets.stuck(before=4.0) == [fleet]
+    made.fleets.take(fleet)
+    assert made.fleets.stuck(before=4.0) == []
 
 
 def test_computing_stops_where_the_cores_are_busy(made: _Made) -> None:
@@ -291,6 +337,7 @@ def _step(made: _Made, fleet: Fleet[_Environment, int], step: str) -> None:
 
 def _check(made: _Made, names: list[Fleet[_Environment, int]]) -> None:
     assert made.fleets.working == sum(each.working for each in names) <= made.host.limit
-    assert made.fleets.starting == sum(each.starting for each in names) <= made.host.starts
+    assert made.fleets.starting == sum(each.starting for each in names)
+    assert made.fleets.starting <= made.host.starts * FIRSTS
     assert made.fleets.memory == sum(each.size * 128 for each in names) <= made.host.memory
     assert set(made.fleets.hungry()) == {each for each in names if each.waiting}
