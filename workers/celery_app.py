@@ -124,7 +124,6 @@ class Worker:
         )
         self.lease.start()
         self.watch.start()
-        self.report.start()
         log.info("worker %s is ready", self._settings.worker_name)
         try:
             worker.start()
@@ -137,6 +136,7 @@ class Worker:
         FunctionTransport.install(self._bury, wake)
         app = make_app(broker)
         app.supervisor, app.lease = self.supervisor, self.lease
+        app.on_started = self.report.start
         app.on_consumer, app.on_rest, app.bury = self._on_consumer, self._on_rest, self._bury
         app.steps["consumer"].update({FollowFunctions, HoldLease})
         task_revoked.connect(self._on_revoked)

@@ -67,11 +67,16 @@ class Dispatcher:
         self._meters: dict[str, CpuMeter] = {}
         self._resting: frozenset[str] = frozenset()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="preparation")
-        self._stopping = False
+        self._begun = self._stopping = False
 
     def serve_for(self, completion: Completion, post: Post, rest: Rest) -> None:
         """Take what the worker has: where outcomes go, and who consumes queues."""
         self._completion, self._post, self._rest = completion, post, rest
+
+    def begin(self) -> None:
+        """Environments can be forked from now on."""
+        self._begun = True
+        self.serve_all()
 
     # -- what the supervisor asks ---------------------------------------------------------------
 
@@ -178,6 +183,7 @@ class Dispatcher:
         """An invocation has ended."""
         fleet = self._fleet(environment.spec.configuration.name)
         run = self.fleets.finish(fleet, environment)
+        fleet.took(outcome.duration_ms / 1000)
         self._look_at_queue(fleet)
         self._completion.close(run, outcome)
 
@@ -194,6 +200,8 @@ class Dispatcher:
         """Give waiting invocations to idle environments; start more where some still wait."""
         if self._stopping:
             return self._give_back(fleet)
+        if not self._begun:
+            return None
         if fleet.configuration is None:
             return self._refuse(fleet)
         while self._has_next(fleet) and fleet.idle and not self._bars(fleet, start=False):
@@ -268,8 +276,10 @@ class Dispatcher:
             return
         except PackageError as error:
             self._fail_one(fleet, FunctionFault("Runtime.InvalidPackage", str(error)))
-        except (BucketwheelError, OSError) as error:
-            log.warning("%s cannot start, trying again: %s", fleet.function, error)
+        except Exception as error:
+            known = isinstance(error, (BucketwheelError, OSError))
+            trace = None if known else error
+            log.warning("%s cannot start, trying again: %s", fleet.function, error, exc_info=trace)
             await asyncio.sleep(PAUSE)
         self.fleets.fail(fleet, configuration.memory)
         self.serve_all()

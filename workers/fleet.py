@@ -16,8 +16,11 @@ RAMP_SECONDS: Final = 10.0
 #: Limits by name: what may pause a function altogether, and what is no sign of a full host.
 RESERVED: Final = "reserved concurrency"
 STARTING: Final = "starting"
-#: Invocations that wait in a worker's hands for a function with little at work.
+#: Invocations that wait in a worker's hands for a function with little at work, and at most.
 HELD: Final = 8
+MOST_HELD: Final = 64
+#: Seconds of work that a worker holds: as long as it takes to get more, with some to spare.
+MOMENT: Final = 0.05
 #: Seconds for which a queue is left alone once the ledger has refused an invocation.
 BACK_OFF: Final = 0.2
 
@@ -81,6 +84,8 @@ class Fleet(Generic[E, W]):
     throttled_until: float = 0.0
     #: Whether its queue is left alone, so that other workers take what this one cannot run.
     at_rest: bool = False
+    #: What an invocation takes, of late; 0: nothing has ended yet.
+    seconds: float = 0.0
     #: Monotonic moment when something that waited was last taken.
     served: float = 0.0
     #: Why its last waiting invocation could not be served; empty: nothing is in the way.
@@ -123,6 +128,10 @@ class Fleet(Generic[E, W]):
         beyond = max(0, self.size - self.provisioned)
         return self.idle[:beyond]
 
+    def took(self, seconds: float) -> None:
+        """An invocation has taken so long."""
+        self.seconds = (3 * self.seconds + seconds) / 4 if self.seconds else seconds
+
     def rest(self, now: float) -> bool:
         """Decide anew whether its queue is left alone; returns whether that has changed."""
         before, self.at_rest = self.at_rest, self._is_full() or now < self.throttled_until
@@ -137,8 +146,14 @@ class Fleet(Generic[E, W]):
         """Whether it has as much as it can use; resumed only when half of that is gone."""
         if self._is_reserved_full:
             return True
-        most = max(HELD, 2 * self.working) if self.limit in ("", STARTING) else HELD
-        return self.queue >= (most // 2 if self.at_rest else most)
+        return self.queue >= (self._most // 2 if self.at_rest else self._most)
+
+    @property
+    def _most(self) -> int:
+        """Invocations that may wait here: a moment's work; and more while it grows, to grow by."""
+        moment = int(self.working * MOMENT / self.seconds) if self.seconds else 0
+        growing = 2 * self.working if self.limit in ("", STARTING) else 0
+        return max(HELD, min(moment, MOST_HELD), growing)
 
     def info(self) -> dict[str, Any]:
         """Its numbers, for people."""

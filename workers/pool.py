@@ -34,6 +34,7 @@ class EnvironmentPool(BasePool):
         self.app.post = self.post
         self.supervisor = self.app.supervisor
         self.supervisor.start(self.post, self.app.on_rest)
+        self.app.on_started()
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Called at start and again after each reconnect."""

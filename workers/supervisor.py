@@ -84,6 +84,7 @@ class Supervisor:
         self._dispatcher.serve_for(self._completion, post, rest)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._zygote.start(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._dispatcher.begin)
         self._bookkeeper.start()
 
     def stop(self) -> None:

@@ -295,7 +295,7 @@ class Zygote:
         asyncio.get_running_loop().run_in_executor(None, kill_tree, pid, mark)
 
     def _ask(self, request: End) -> None:
-        """Ask for the end of a user's processes; a zygote that has gone is asked when it is back."""
+        """Ask for the end of a user's processes; a zygote that has gone is asked on its return."""
         if self._channel is not None:
             with suppress(ZygoteLost):
                 self._channel.send(request)

@@ -21,18 +21,24 @@ from tests.conftest import absent, wait_until
 from tests.system.conftest import Call, Deploy, deployed, logged
 from workers import users
 
+TOKEN = "kept-by-the-victim-alone"
+
+VICTIM = f"""
+    import os
+
+    @function(environment={{"TOKEN": "{TOKEN}"}}, timeout=30)
+    def victim(event, context):
+        with open("/tmp/secret", "w") as file:
+            file.write(os.environ["TOKEN"])
+        api = os.environ["AWS_LAMBDA_RUNTIME_API"]
+        return {{"pid": os.getpid(), "uid": os.getuid(), "api": api, "event": event}}
+"""
+
 CODE = """
     import ctypes, json, os, signal, socket, subprocess, sys, time, urllib.request
 
     #: Programs and libraries of the host; what is no file.
     SKIPPED = ("usr", "lib", "site-packages", "dev", "proc", "sys")
-
-    @function(environment={"TOKEN": "of the victim alone"}, timeout=30)
-    def victim(event, context):
-        with open("/tmp/secret", "w") as file:
-            file.write("of the victim alone")
-        api = os.environ["AWS_LAMBDA_RUNTIME_API"]
-        return {"pid": os.getpid(), "uid": os.getuid(), "api": api, "event": event}
 
     @function(timeout=30, memory=512)
     def intruder(event, context):
@@ -120,7 +126,8 @@ CODE = """
 def _deployed(system: System, tmp_path_factory: pytest.TempPathFactory) -> None:
     if os.geteuid() != 0:
         absent("environments have users of their own only under root: run the tests as root")
-    deployed(system, tmp_path_factory.mktemp("code"), CODE)
+    for code in (VICTIM, CODE):
+        deployed(system, tmp_path_factory.mktemp("code"), code)
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +219,7 @@ def test_the_platforms_secrets_are_nowhere(system: System, call: Call) -> None:
     """Neither in files nor in memory, nor are another function's variables."""
     call("victim", "first", timeout=60)
     known = Credentials.keep(system.data)
-    secrets = [known.redis_password, known.s3_secret_key, "of the victim alone"]
+    secrets = [known.redis_password, known.s3_secret_key, known.user_secret_key, TOKEN]
     halves = [(each[: len(each) // 2], each[len(each) // 2 :]) for each in secrets]
 
     assert call("searcher", {"halves": halves}, timeout=120) == []

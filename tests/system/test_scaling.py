@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from celery import Celery
 
 import bucketwheel
 from broker.counters import workers_alive
+from broker.fleets import hosts
 from bucketwheel.testing import System
 from tests.conftest import wait_until
 from tests.system.conftest import begun, deployed, logged, status, wait_for
@@ -186,6 +188,15 @@ def test_provisioned_environments_are_warm_before_anybody_asks(large: Scaled) ->
     assert status(large.system, "kept")["cold_starts"] == 0
 
 
+def test_provisioned_environments_are_warm_again_after_a_restart(large: Scaled) -> None:
+    """A worker that is started anew starts them before it has taken anything."""
+    before = hosts(large.system.redis).keys()
+    psutil.Process(large.system.instance.children["worker"]).kill()
+    wait_until(lambda: _is_another(large.system, before), "another worker tells of its host")
+
+    wait_for(large.system, "kept", warm=3)
+
+
 def test_the_memory_budget_is_never_passed(small: Scaled) -> None:
     """Four environments of the smallest size fit; the others wait, and it is said why."""
     small.notes.gone.clear()
@@ -224,6 +235,11 @@ def test_celerys_time_limit_ends_an_invocation(large: Scaled) -> None:
     app.send_task("fetch", args=[{}], queue="function.fetch", time_limit=1)
     wait_until(lambda: "Task timed out after 1.00 seconds" in logged(large.system, "fetch"), "late")
     large.notes.gone.set()
+
+
+def _is_another(system: System, before: KeysView[str]) -> bool:
+    now = hosts(system.redis).keys()
+    return bool(now) and now.isdisjoint(before)
 
 
 def _limit(scaled: Scaled, function: str) -> str:

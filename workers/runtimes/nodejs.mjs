@@ -36,7 +36,7 @@ function described(error) {
     return { errorType: typeof error, errorMessage: String(error), trace: [] };
   }
   const trace = String(error.stack ?? "").split("\n");
-  return { errorType: error.name, errorMessage: error.message, trace };
+  return { errorType: String(error.name), errorMessage: String(error.message), trace };
 }
 
 function logError(what, thrown) {
@@ -102,12 +102,15 @@ function post(place, body, headers = {}) {
   return answered;
 }
 
+// A header takes no other characters.
+function inHeader(text) {
+  return text.replace(/[^\x20-\x7e]/g, "?");
+}
+
 function postError(error, id) {
   const told = described(error);
   const place = id === undefined ? "/init/error" : `/invocation/${id}/error`;
-  // A header takes no other characters.
-  const type = told.errorType.replace(/[^\x20-\x7e]/g, "?");
-  return post(place, JSON.stringify(told), { [ERROR_TYPE]: type });
+  return post(place, JSON.stringify(told), { [ERROR_TYPE]: inHeader(told.errorType) });
 }
 
 // -- the handler ------------------------------------------------------------------------------------
@@ -225,7 +228,7 @@ async function stream(handler, event, context) {
     logError("Invoke Error", error);
     const told = described(error);
     const body = Buffer.from(JSON.stringify(told)).toString("base64");
-    request.addTrailers({ [ERROR_TYPE]: told.errorType, [ERROR_BODY]: body });
+    request.addTrailers({ [ERROR_TYPE]: inHeader(told.errorType), [ERROR_BODY]: body });
     request.end();
   }
   await answered;
@@ -233,7 +236,9 @@ async function stream(handler, event, context) {
 
 async function invoke(handler, { headers, body }) {
   requestId = headers["lambda-runtime-aws-request-id"];
-  process.env._X_AMZN_TRACE_ID = headers["lambda-runtime-trace-id"];
+  const trace = headers["lambda-runtime-trace-id"];
+  if (trace === undefined) delete process.env._X_AMZN_TRACE_ID;
+  else process.env._X_AMZN_TRACE_ID = trace;
   try {
     const context = contextOf(headers);
     const answer = handler[STREAMING] === "response" ? stream : respond;

@@ -48,7 +48,8 @@ class Nodejs:
             raise PackageError(f"handler {handler!r} must be file.function, as index.handler")
         place = task_root / folder / module
         files = [place.with_name(f"{module}{end}") for end in (".js", ".mjs", ".cjs")]
-        if not configuration.layers and not any(each.is_file() for each in files):
+        is_there = place.is_dir() or any(each.is_file() for each in files)
+        if not configuration.layers and not is_there:
             shown = f"{folder}/{module}" if folder else module
             raise PackageError(
                 f"the package has no {shown}.js, .mjs or .cjs, which the handler {handler!r} names"
