@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from functools import partial
 from typing import Final, Literal, Protocol
 
-import orjson
-
 from broker.invocation import FunctionFault, Invocation, Outcome
 from workers import contract, faults
+from workers.attempt import Attempt, judged
 from workers.errors import WorkerError
-from workers.function_log import closing_lines, init_line, start_line, timeout_line
+from workers.function_log import init_line, timeout_line
 from workers.runtime_api import Connection
 from workers.runtime_process import RuntimeProcess, process_name
 from workers.runtimes import runtime
@@ -76,11 +74,8 @@ class Environment:
         self._server: asyncio.Server | None = None
         self._process: RuntimeProcess | None = None
         self._next: Connection | None = None
-        self._invocation: Invocation | None = None
-        #: Whether the runtime has got the invocation in hand.
-        self._handed = False
-        self._timeout = 0.0
-        self._started = self._begun = 0.0
+        self._attempt: Attempt | None = None
+        self._started = 0.0
         self._busy_seconds = 0.0
         #: Milliseconds of initialisation, until an invocation has been charged with them.
         self._init_ms: float | None = None
@@ -103,8 +98,7 @@ class Environment:
     @property
     def busy_seconds(self) -> float:
         """Seconds in which it had an invocation, so far."""
-        busy = self.state == "busy"
-        return self._busy_seconds + (time.monotonic() - self._begun if busy else 0.0)
+        return self._busy_seconds + (self._attempt.seconds if self._attempt else 0.0)
 
     # -- what the supervisor asks ---------------------------------------------------------------
 
@@ -130,10 +124,10 @@ class Environment:
     def invoke(self, invocation: Invocation, timeout: float | None = None) -> None:
         """Give it an invocation, for at most `timeout` seconds; only when it is idle."""
         assert self.state == "idle"
-        self.state, self._invocation, self._handed = "busy", invocation, False
-        self._begun = self.last_used = time.monotonic()
-        self._timeout = timeout or self.spec.configuration.timeout
-        self._deadline = self._loop.call_later(self._timeout, self._on_deadline)
+        self.state = "busy"
+        self._attempt = Attempt(invocation, timeout or self.spec.configuration.timeout)
+        self.last_used = self._attempt.begun
+        self._deadline = self._loop.call_later(self._attempt.timeout, self._on_deadline)
         if self._next is not None:
             self._hand_over(self._next)
         else:
@@ -162,7 +156,7 @@ class Environment:
 
     def on_next(self, connection: Connection) -> None:
         """The runtime is ready for an invocation."""
-        if self._next is not None or self.state in ("idle", "dead") or self._handed_over:
+        if self._next is not None or self.state in ("idle", "dead") or self._is_handed:
             connection.send(403, b'{"errorType":"InvalidStateTransition"}')
             return
         self.last_used = time.monotonic()
@@ -176,16 +170,9 @@ class Environment:
     def on_response(self, id: str, body: bytes, headers: dict[str, str]) -> int:
         """The handler's response; a failure in mid-stream comes in a trailer."""
         status = self._expect(id)
-        if status != 202:
-            return status
-        failed = headers.get("lambda-runtime-function-error-type")
-        if failed is not None:
-            self._finish(None, faults.broken_off(failed, headers))
-        elif self._is_awaited and not _is_json(body):
-            self._finish_text(body, headers)
-        else:
-            self._finish(body, None)
-        return 202
+        if status == 202 and self._attempt is not None:
+            self._finish(*judged(body, headers, self._attempt.invocation.reply))
+        return status
 
     def on_error(self, id: str, body: bytes, headers: dict[str, str]) -> int:
         """The handler's error."""
@@ -201,7 +188,7 @@ class Environment:
 
     def on_init_error(self, body: bytes, headers: dict[str, str]) -> int:
         """The module could not be imported, or has no such handler."""
-        if self.state not in ("starting", "busy") or self._handed or self._death is not None:
+        if self.state not in ("starting", "busy") or self._is_handed or self._death is not None:
             return 403
         self._death = faults.posted(body, headers)
         self._stop_timer()
@@ -235,7 +222,7 @@ class Environment:
         self._drop_next()
         if fault is None and process.was_out_of_memory:
             fault = faults.out_of_memory(self._subject)
-        if self.state == "starting" or (self.state == "busy" and not self._handed):
+        if self.state == "starting" or (self.state == "busy" and not self._is_handed):
             fault = fault or faults.exited(self._subject, status)
             self._note(init_line(self._since(self._started), self.state, fault))
         self._carried = (*self._carried, *process.log.take())
@@ -284,80 +271,53 @@ class Environment:
     # -- invocations ----------------------------------------------------------------------------
 
     @property
-    def _handed_over(self) -> bool:
-        return self.state == "busy" and self._handed
+    def _is_handed(self) -> bool:
+        """Whether the runtime has the invocation in hand."""
+        return self._attempt is not None and self._attempt.handed
 
     @property
     def _subject(self) -> str:
         """Whose id a message names: the request's, or without one the environment's."""
-        return self._invocation.id if self._invocation else self.spec.id
-
-    @property
-    def _is_awaited(self) -> bool:
-        """Whether somebody reads the response: Python's runtime may write NaN, which is no JSON."""
-        return self._invocation is not None and self._invocation.reply
+        return self._attempt.invocation.id if self._attempt else self.spec.id
 
     def _hand_over(self, connection: Connection) -> None:
-        assert self._invocation is not None and self._process is not None
-        self._handed, self._next = True, None
+        attempt = self._attempt
+        assert attempt is not None and self._process is not None
+        attempt.handed, self._next = True, None
         self._process.watch(self._on_exceeded)
-        left = self._timeout - (time.monotonic() - self._begun)
-        connection.send(
-            200, self._invocation.event, contract.headers(self._invocation, self.spec, left)
-        )
+        headers = contract.headers(attempt.invocation, self.spec, attempt.left)
+        connection.send(200, attempt.invocation.event, headers)
         self._listener.on_begun(self)
 
     def _expect(self, id: str) -> int:
-        if not self._handed_over or self._invocation is None or self._death is not None:
+        if self._attempt is None or not self._attempt.handed or self._death is not None:
             return 403
-        return 202 if id == self._invocation.id else 400
-
-    def _finish_text(self, body: bytes, headers: dict[str, str]) -> None:
-        """A response that is no JSON: a stream may be, and is handed on as a text."""
-        if headers.get("lambda-runtime-function-response-mode") == "streaming":
-            self._finish(orjson.dumps(body.decode("utf-8", "replace")), None)
-        else:
-            self._finish(None, faults.not_json())
+        return 202 if id == self._attempt.invocation.id else 400
 
     def _finish(self, response: bytes | None, fault: FunctionFault | None) -> None:
         """End the invocation in hand, and tell; its time goes on until the runtime asks again."""
-        invocation, self._invocation = self._invocation, None
-        assert invocation is not None
+        attempt, self._attempt = self._attempt, None
+        assert attempt is not None
         self.last_used = time.monotonic()
-        duration = self.last_used - self._begun
-        self._busy_seconds += duration
+        self._busy_seconds += attempt.seconds
         self.state = "resting"
+        printed, self._carried = self._carried, ()
         if self._process is not None:
             self._process.memory.look()
             self._peak_mb = max(self._peak_mb, self._process.memory.peak_mb)
-        outcome = Outcome(
-            invocation=invocation,
-            response=response,
-            fault=fault,
-            duration_ms=duration * 1000,
-            max_memory_mb=self._peak_mb,
-            init_ms=self._init_ms,
-            version=self.spec.configuration.version,
-            environment=self.spec.id,
-        )
-        self._init_ms = None
-        self._listener.on_outcome(self, self._logged(outcome))
-
-    def _logged(self, outcome: Outcome) -> Outcome:
-        """The outcome with its log: START, what was printed, END, REPORT."""
-        configuration = self.spec.configuration
-        start = start_line(outcome.invocation, configuration)
-        printed = (*self._carried, *(self._process.log.take() if self._process else ()))
-        self._carried = ()
-        return replace(outcome, log=(start, *printed, *closing_lines(outcome, configuration)))
+            printed += self._process.log.take()
+        init_ms, self._init_ms = self._init_ms, None
+        outcome = attempt.outcome(self.spec, response, fault, self._peak_mb, init_ms, printed)
+        self._listener.on_outcome(self, outcome)
 
     # -- limits ---------------------------------------------------------------------------------
 
     def _on_deadline(self) -> None:
         """The invocation's time is over; what still rests after it has had its time as well."""
-        if self._invocation is not None:
-            self._note(timeout_line(self._invocation, self._timeout))
-            self.kill(faults.timed_out(self._invocation.id, self._timeout))
+        attempt = self._attempt
+        if attempt is not None:
+            self._note(timeout_line(attempt.invocation, attempt.timeout))
+            self.kill(faults.timed_out(attempt.invocation.id, attempt.timeout))
         else:
             self.kill(faults.OVERDUE)
 
@@ -388,11 +348,3 @@ class Environment:
 
     def _since(self, moment: float) -> float:
         return (time.monotonic() - moment) * 1000
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return False
-    return True

@@ -53,7 +53,10 @@ def why_no_bubblewrap() -> str:
     if program is None:
         return "bwrap is not installed"
     command = [program, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "true"]
-    tried = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    try:
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"bwrap does not work: {error}"
     return "" if tried.returncode == 0 else f"bwrap does not work: {tried.stderr.strip()[:300]}"
 
 

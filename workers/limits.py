@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from workers.environment_process import PROCESSES
 from workers.process import descendants
 
 Limit = Literal["processes", "tmp"]
@@ -19,8 +18,8 @@ _STEP: Final = 500
 class Watch:
     """Counts processes and the size of a folder."""
 
-    def __init__(self, tmp: str, tmp_mb: int, *, processes: bool) -> None:
-        """`processes`: whether to count these; a folder "" has its limit elsewhere."""
+    def __init__(self, tmp: str = "", tmp_mb: int = 0, processes: int = 0) -> None:
+        """A folder "", or 0 processes: the kernel holds that limit."""
         self._tmp, self._limit = tmp, tmp_mb * _MB
         self._processes = processes
         self._walk: Iterator[int] | None = None
@@ -28,7 +27,7 @@ class Watch:
 
     def exceeded(self, pid: int) -> Limit | None:
         """Look at the tree of a process; which limit it is over."""
-        if self._processes and len(descendants(pid)) >= PROCESSES:
+        if self._processes and len(descendants(pid)) >= self._processes:
             return "processes"
         return "tmp" if self._tmp and self._is_full() else None
 

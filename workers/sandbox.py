@@ -61,7 +61,7 @@ class Sandbox:
     #: The control group that holds its memory; None: the watchdog does.
     group: Group | None = None
     #: Limits that the watchdog looks at.
-    watch: Watch = field(default_factory=lambda: Watch("", 0, processes=False))
+    watch: Watch = field(default_factory=Watch)
 
 
 class Sandboxes:
@@ -98,7 +98,7 @@ class Sandboxes:
         tmp = self._folder / spec.id
         tmp.mkdir(parents=True, mode=0o700)
         size = spec.configuration.ephemeral_storage
-        watch = Watch(str(tmp), size, processes=group is None)
+        watch = Watch(str(tmp), size, 0 if group else PROCESSES)
         if mode == "bubblewrap":
             return Sandbox(spec, TASK_ROOT, OPT, TMP, None, str(tmp), group, watch)
         opt = str(spec.layers or tmp / "opt")

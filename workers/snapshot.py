@@ -21,9 +21,10 @@ from workers.forking import Channel, Exit
 from workers.function_log import LogPipe
 from workers.memory import TICK, Memory
 from workers.process import name_of
+from workers.programs import place_of
 from workers.sandbox import EnvironmentSpec, Sandbox, Sandboxes
 from workers.user_ranges import Key, has_snapshot, key_of
-from workers.zygote import ForkRequest, Zygote, place_of
+from workers.zygote import ForkRequest, Zygote
 from workers.zygote_protocol import Ended, Fork, Program, write_program
 
 log = logging.getLogger("bucketwheel.snapshot")
@@ -58,6 +59,11 @@ class Snapshot:
         """Whether an environment of it lives, or it is still being made."""
         return self._channel.forks > 0 or not self._captured.done()
 
+    @property
+    def has_gone(self) -> bool:
+        """Whether it could be forked once, and cannot any more."""
+        return self._ended and self._captured.done() and not self._captured.result()
+
     def owns(self, sandbox: Sandbox) -> bool:
         """Whether it may fork an environment for this sandbox."""
         return sandbox.uid is None or sandbox.uid in self._users
@@ -88,8 +94,7 @@ class Snapshot:
             if sandbox.group is not None:
                 own.append(sandbox.group.open())
             if sandbox.uid is not None:
-                os.fchown(log_end, sandbox.uid, sandbox.uid)
-                own.append(await self._zygote.lend_tmp(sandbox))
+                own.append(await self._zygote.lend_tmp(sandbox, log_end))
             descriptors = (log_end, *own)
             pid = await self._channel.fork(serial, message, descriptors, self._exit(on_exit))
         finally:
@@ -258,7 +263,7 @@ class Snapshots:
     def _find(self, spec: EnvironmentSpec) -> Snapshot | None:
         """The snapshot of a version, made if there is room; older ones of it are retired."""
         key = key_of(spec)
-        if key in self._snapshots:
+        if key in self._snapshots and not self._snapshots[key].has_gone:
             return self._snapshots[key]
         for old in [each for each in self._snapshots if each[0] == key[0]]:
             self._snapshots.pop(old).retire()

@@ -18,10 +18,11 @@ from workers.errors import WorkerError, ZygoteLost
 from workers.forking import Channel, Exit
 from workers.isolation import Isolation, Mode, Shown
 from workers.process import kill_tree
+from workers.programs import place_of, program_of
 from workers.sandbox import EnvironmentSpec, Sandbox
 from workers.user_pool import UserPool
 from workers.view import visible_paths
-from workers.zygote_protocol import Capture, End, Fork, Place, Program, Tmp, write_program
+from workers.zygote_protocol import Capture, End, Fork, Tmp, write_program
 
 log = logging.getLogger("bucketwheel.zygote")
 
@@ -222,7 +223,7 @@ class Zygote:
         sandbox = request.sandbox
         channel = await self._ready_for(sandbox, log_end)
         serial = channel.next_serial()
-        program = write_program(self._program(request))
+        program = write_program(program_of(request, self.isolation.mode, self._shown))
         group = sandbox.group.open() if sandbox.group is not None else None
         descriptors = (log_end, program) if group is None else (log_end, program, group)
         message = Fork(serial, request.name, place_of(sandbox), group is not None)
@@ -243,7 +244,7 @@ class Zygote:
         """
         channel = await self._ready_for(request.sandbox, log_end)
         serial = channel.next_serial()
-        program = write_program(self._program(request))
+        program = write_program(program_of(request, self.isolation.mode, self._shown))
         message = Capture(serial, request.name, place_of(request.sandbox), uids)
         try:
             descriptors = (log_end, program, channel_end)
@@ -251,17 +252,17 @@ class Zygote:
         finally:
             os.close(program)
 
-    async def lend_tmp(self, sandbox: Sandbox) -> int:
+    async def lend_tmp(self, sandbox: Sandbox, log_end: int) -> int:
         """A descriptor of a mount of the sandbox's /tmp, for a snapshot's fork; to be closed.
 
         Raises:
             ZygoteLost: the process has gone, or has none.
         """
-        assert sandbox.uid is not None and self._channel is not None
-        await self.users.has_ended(sandbox.uid)
-        serial = self._channel.next_serial()
+        assert sandbox.uid is not None
+        channel = await self._ready_for(sandbox, log_end)
+        serial = channel.next_serial()
         size = sandbox.spec.configuration.ephemeral_storage
-        return await self._channel.borrow(serial, Tmp(serial, sandbox.uid, size))
+        return await channel.borrow(serial, Tmp(serial, sandbox.uid, size))
 
     async def _ready_for(self, sandbox: Sandbox, log_end: int) -> Channel:
         """The channel, once nothing is left of what ran in the sandbox before."""
@@ -272,17 +273,6 @@ class Zygote:
         if self._channel is None:
             raise ZygoteLost("the zygote has gone")
         return self._channel
-
-    def _program(self, request: ForkRequest) -> Program:
-        sandbox = request.sandbox
-        handler = sandbox.spec.configuration.handler
-        command, folder = request.command, sandbox.task_root
-        if self.isolation.mode == "bubblewrap":
-            python = (sys.executable, "-m", "awslambdaric", handler)
-            spec = sandbox.spec
-            folders = (os.path.realpath(spec.task_root), _real(spec.layers), sandbox.host_tmp)
-            command, folder = isolation.wrap(command or python, *folders, self._shown), "/"
-        return Program(dict(request.variables), handler, folder, list(command))
 
     # -- ending ---------------------------------------------------------------------------------
 
@@ -299,20 +289,6 @@ class Zygote:
         if self._channel is not None:
             with suppress(ZygoteLost):
                 self._channel.send(request)
-
-
-def place_of(sandbox: Sandbox) -> Place | None:
-    """What the zygote lays out for a sandbox; None: nothing."""
-    if sandbox.uid is None:
-        return None
-    spec = sandbox.spec
-    size = spec.configuration.ephemeral_storage
-    layers, opt = _real(spec.layers), sandbox.opt
-    return Place(sandbox.uid, os.path.realpath(spec.task_root), layers, opt if layers else "", size)
-
-
-def _real(path: Path | None) -> str:
-    return os.path.realpath(path) if path is not None and path.is_dir() else ""
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

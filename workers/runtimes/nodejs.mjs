@@ -123,7 +123,7 @@ async function load(taskRoot, name) {
   const parts = path.basename(name).match(/^([^.]*)\.(.*)$/);
   if (parts === null) throw runtimeError("MalformedHandlerName", "Bad handler");
   const module = await loadModule(taskRoot, path.resolve(taskRoot, path.dirname(name)), parts[1]);
-  const handler = exported(module, parts[2]) ?? exported(module.default, parts[2]);
+  const handler = exported(module, parts[2]) ?? exported(module?.default, parts[2]);
   if (handler === undefined) {
     throw runtimeError("HandlerNotFound", `${name} is undefined or not exported`);
   }
