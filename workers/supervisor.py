@@ -41,6 +41,9 @@ log = logging.getLogger("bucketwheel.supervisor")
 
 #: Seconds between looks at what environments use of the processors, and at what is idle.
 LOOK: Final = 0.1
+#: Seconds for which a snapshot is kept that nothing is forked from: it is there for functions that
+#: are called seldom.
+SNAPSHOT_IDLE: Final = 86_400.0
 
 Deploy = Callable[[Invocation], FunctionFault | None]
 Functions = Mapping[str, FunctionConfiguration]
@@ -217,10 +220,10 @@ class Supervisor:
 
     def _look(self) -> None:
         """One look; a fault in it must not end the looking."""
-        before = time.monotonic() - self._settings.idle_timeout
+        now = time.monotonic()
         try:
-            self._dispatcher.look(before, self._processors.idle())
-            self._snapshots.reap(before)
+            self._dispatcher.look(now - self._settings.idle_timeout, self._processors.idle())
+            self._snapshots.reap(now - SNAPSHOT_IDLE)
         except Exception:
             log.exception("a look at the environments failed")
 

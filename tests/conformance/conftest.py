@@ -43,8 +43,8 @@ def path(programs: Path) -> str:
     bin.mkdir(exist_ok=True)
     if not any(version.startswith("v24.") for version in nodes().values()):
         _link(bin / "node24", _node24(programs / "node24"))
-    _link(bin / OTHER_PYTHON, _other_python(programs / OTHER_PYTHON))
-    return os.pathsep.join([str(bin), os.environ["PATH"]])
+    places = [str(bin), str(_other_python(programs / OTHER_PYTHON).parent), os.environ["PATH"]]
+    return os.pathsep.join(places)
 
 
 def _link(link: Path, program: Path) -> None:
@@ -64,7 +64,9 @@ def _other_python(folder: Path) -> Path:
     """A virtual environment, where that Python itself is here."""
     program = folder / "bin" / "python"
     if not program.exists() and _try(OTHER_PYTHON, "-m", "venv", str(folder)):
-        _try(str(program), "-m", "pip", "install", "--quiet", "awslambdaric", "boto3")
+        install = (str(program), "-m", "pip", "install", "--quiet", "awslambdaric", "boto3")
+        if not _try(*install):
+            shutil.rmtree(folder)  # half of it would stay half
     return program
 
 

@@ -21,6 +21,8 @@ class Language:
     builder: str = ""
     #: errorType of a handler's own error, whose message is always `no bread here`.
     error: str = ""
+    #: What an error's trace names: the handler's file, where the client sends a trace.
+    trace: str = ""
     #: errorType of a handler that is not there, and part of its message; none: no such thing.
     missing: tuple[str, str] = ("", "")
     #: errorType of code that cannot be loaded, and part of its message.
@@ -48,6 +50,7 @@ OTHER_PYTHON: Final = "python3.12" if PYTHON != "python3.12" else "python3.13"
 _NODEJS: Final = {
     "builder": "npm",
     "error": "RangeError",
+    "trace": "app.mjs",
     "missing": ("Runtime.HandlerNotFound", "app.absent is undefined or not exported"),
     "broken": ("Error", "Cannot find package 'absent-module'"),
     "streams": True,
@@ -55,6 +58,7 @@ _NODEJS: Final = {
 
 _PYTHON: Final = {
     "error": "LookupError",
+    "trace": "app.py",
     "missing": ("Runtime.HandlerNotFound", "Handler 'absent' missing on module 'app'"),
     "broken": ("Runtime.ImportModuleError", "No module named 'absent_module'"),
 }
@@ -71,6 +75,7 @@ LANGUAGES: Final = (
         "java17",
         builder="mvn",
         error="java.lang.IllegalStateException",
+        trace="Main.java",
         missing=("Runtime.BadFunctionCode", "No public method named absent"),
         broken=("java.lang.ExceptionInInitializerError", "Error loading class conformance.Broken"),
     ),

@@ -38,11 +38,12 @@ def test_an_event_comes_back(language: Language, call: Call) -> None:
     assert call(f"{language.name}-main", event) == event
 
 
-def test_an_error_has_its_type_and_message(language: Language, call: Call) -> None:
+def test_an_error_has_its_type_message_and_trace(language: Language, call: Call) -> None:
     """As each language's client words them; the environment goes on."""
     error = _fails(call, f"{language.name}-main", {"do": "fail"})
 
     assert (error.type, error.message) == (language.error, "no bread here")
+    assert language.trace in "\n".join(error.trace)
 
 
 def test_a_timeout_is_told_in_awss_words(language: Language, call: Call, system: System) -> None:
@@ -191,4 +192,4 @@ def test_a_stream_that_breaks_off_is_an_error(language: Language, call: Call) ->
     _needs(language, language.streams, "streaming")
     error = _fails(call, f"{language.name}-stream", {"size": 3, "breaks": True})
 
-    assert error.type == "RangeError"
+    assert (error.type, error.message) == ("RangeError", "no more bread")

@@ -77,7 +77,8 @@ class _Run:
         ((kind, body, headers),) = self.heard
         assert "error" in kind
         told: dict[str, Any] = json.loads(body)
-        assert headers["lambda-runtime-function-error-type"] == told["errorType"]
+        type = told["errorType"].encode("ascii", "replace").decode()
+        assert headers["lambda-runtime-function-error-type"] == type
         return told
 
 
@@ -242,6 +243,13 @@ FAILURES = {
     "fail with nothing": ("(event, context) => context.fail()", "string", "handled"),
     "of a class of its own": (
         "async () => { class Odd extends Error { name = 'Odd' } throw new Odd('no') }", "Odd", "no",
+    ),
+    "of an odd name": (
+        "async () => { throw Object.assign(new Error('no'), { name: 'Größe' }) }", "Größe", "no",
+    ),
+    "of no name": (
+        "async () => { throw Object.assign(new Error('no'), { name: undefined }) }",
+        "undefined", "no",
     ),
     "no JSON": ("async () => 1n", "Error", "Unable to stringify response body"),
 }  # fmt: skip

@@ -209,6 +209,7 @@ def test_a_handler_that_is_not_in_the_package_is_told_at_deployment(
         ("nodejs20.x", "app.handler", "app.js"),
         ("nodejs20.x", "src/app.handlers.crop", "src/app.mjs"),
         ("nodejs20.x", "app.handler", "app.cjs"),
+        ("nodejs20.x", "app.handler", "app/index.js"),
         ("java17", "example.Handler::handleRequest", "example/Handler.class"),
         ("java17", "example.Handler", "example/Handler.class"),
     ],
