@@ -15,13 +15,25 @@ from typing import Final
 import click
 from rich.console import Console
 
-from benchmarks import machine
+from benchmarks import RESULTS, machine
 from benchmarks.progress import say
 from benchmarks.row import Row, table
 
 #: Each is a module here with a `measure(data) -> Iterator[Row]`.
-FIGURES: Final = ("photos_large", "photos_small", "noop", "latency", "cold_start")
-RESULTS: Final = Path(__file__).parent / "results"
+FIGURES: Final = (
+    "photos_large",
+    "photos_small",
+    "noop",
+    "latency",
+    "cold_start",
+    "snapshots",
+    "runtimes",
+    "burst",
+    "scaling",
+    "celery_autoscale",
+    "memory",
+    "simulation",
+)
 #: Part of the processors that others may use before a figure is doubtful.
 _QUIET: Final = 0.1
 

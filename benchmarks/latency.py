@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks import uploads
-from benchmarks.plain_celery import ENTERED, EVENT, PlainCelery, plain_worker
+from benchmarks.plain_celery import EVENT, PlainCelery, plain_worker
 from benchmarks.progress import say
 from benchmarks.row import Row
 from benchmarks.system import FUNCTIONS, System, system
@@ -93,19 +93,13 @@ class _Plain:
     bucket = "plain"
 
     def __init__(self, plain: PlainCelery) -> None:
-        self._redis = plain.redis
+        self._plain = plain
         self.then = lambda key: plain.send("plain.entered", key, EVENT)
         plain.consume()
 
     def entered(self, count: int) -> dict[str, float]:
         """When the task was entered, by key, once that many more have said it."""
-        end = time.monotonic() + _PATIENCE
-        while self._redis.llen(ENTERED) < count:
-            if time.monotonic() > end:
-                raise TimeoutError(f"not {count} tasks after {_PATIENCE:g} s")
-            time.sleep(0.01)
-        found: Any = self._redis.lpop(ENTERED, count)
-        pairs = (each.decode().split() for each in found)
+        pairs = (each.split() for each in self._plain.entered(count))
         return {key: float(at) for key, at in pairs}
 
 

@@ -1,7 +1,8 @@
 """Plain Celery, as its manual sets it up: what the same work costs without us.
 
 Run by `plain_worker` below on the same Redis (in a database of its own), with prefork, as many
-processes as the machine has cores, task events on, Celery's defaults otherwise. No Flower listens
+processes as the machine has cores unless told otherwise, task events on, Celery's defaults
+otherwise. No Flower listens
 to it, while one listens to us: the comparison is the harder one.
 """
 
@@ -16,16 +17,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery import Celery
 from redis import Redis
 
+from benchmarks.functions.work import kinds
 from benchmarks.system import System, undisturbed
 
 CORES: Final = os.cpu_count() or 1
+_CORES: Final = (f"--concurrency={CORES}",)
 QUEUE: Final = "plain"
 ENTERED: Final = "plain:entered"
+DONE: Final = "plain:done"
 _BROKER: Final = "BENCHMARKS_BROKER"
 _PATIENCE: Final = 60.0
 
@@ -86,6 +90,28 @@ def entered(key: str, event: dict[str, Any]) -> None:
     _redis().rpush(ENTERED, f"{key} {now}")
 
 
+@app.task(name="plain.sleeper", ignore_result=True)  # type: ignore[untyped-decorator]
+def sleeper(event: dict[str, Any]) -> None:
+    """Say when it was entered, then stay for a while."""
+    _redis().rpush(ENTERED, f"{event['round']} {time.time()}")
+    time.sleep(event["seconds"])
+    _redis().incr(DONE)
+
+
+@app.task(name="plain.work", ignore_result=True)  # type: ignore[untyped-decorator]
+def work(function: str, event: dict[str, Any]) -> None:
+    """What the function of this name does."""
+    _WORK[function](event)
+    _redis().incr(DONE)
+
+
+_WORK: Final = {
+    "computing": kinds.compute,
+    "waiting": kinds.wait,
+    "alternating": kinds.alternate,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PlainCelery:
     """A worker that runs, and takes nothing before it is told to."""
@@ -116,15 +142,34 @@ class PlainCelery:
                 raise TimeoutError(f"{self.redis.llen(QUEUE)} messages after {_PATIENCE:g} s")
             time.sleep(0.01)
 
+    def entered(self, count: int) -> list[str]:
+        """What so many tasks said when they were entered, once all have."""
+        end = time.monotonic() + _PATIENCE
+        while self.redis.llen(ENTERED) < count:
+            if time.monotonic() > end:
+                raise TimeoutError(f"not {count} tasks after {_PATIENCE:g} s")
+            time.sleep(0.01)
+        found: Any = self.redis.lpop(ENTERED, count)
+        return [each.decode() for each in found]
+
+    def wait_for_done(self, count: int) -> None:
+        """Wait until so many tasks have said that they are done, and forget them."""
+        end = time.monotonic() + _PATIENCE
+        while int(cast(Any, self.redis.get(DONE)) or 0) < count:
+            if time.monotonic() > end:
+                raise TimeoutError(f"not {count} tasks done after {_PATIENCE:g} s")
+            time.sleep(0.01)
+        self.redis.delete(DONE)
+
 
 @contextmanager
-def plain_worker(system: System) -> Iterator[PlainCelery]:
-    """Start a worker, and end it."""
+def plain_worker(system: System, *scale: str) -> Iterator[PlainCelery]:
+    """Start a worker, and end it; `scale` is how many processes, in Celery's options."""
     broker = system.instance.redis_url.rsplit("/", 1)[0] + "/1"
     os.environ[_BROKER] = broker
     sender = Celery("benchmarks", broker=broker, set_as_current=False)
     with (
-        _running("worker", f"--concurrency={CORES}", "--task-events", "--queues=nothing"),
+        _running("worker", *(scale or _CORES), "--task-events", "--queues=nothing"),
         Redis.from_url(broker, socket_timeout=10) as redis,
         sender,
     ):
@@ -141,6 +186,13 @@ def _running(*command: str) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    with ended(process):
+        yield
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a process that leads its group, whatever happens."""
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import os
 import sys
 import textwrap
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,6 @@ from typing import Any
 import orjson
 
 from storage.configuration import FunctionConfiguration
-from tests.conftest import DEADLINE, absent
 from workers import contract
 from workers.errors import WorkerError
 from workers.function_log import LogPipe
@@ -27,6 +26,9 @@ from workers.runtime_api import Connection
 from workers.sandbox import EnvironmentSpec, Sandbox, Sandboxes
 from workers.snapshot import Snapshots
 from workers.zygote import ForkRequest, Zygote
+
+#: Seconds in which something must come; generous, since machines are shared.
+DEADLINE = 60.0
 
 
 @dataclass
@@ -178,13 +180,14 @@ class _Environment:
 
 
 @asynccontextmanager
-async def host(folder: Path, mode: Mode) -> AsyncIterator[Host]:
-    """A host in this isolation; where it cannot be had, the test is skipped."""
-    zygote = Zygote(mode, hidden=folder)
-    try:
-        await zygote.start()
-    except WorkerError as error:
-        absent(f"{error}; run the tests as root on Linux 5.12 or later, with bubblewrap installed")
+async def host(folder: Path, mode: Mode | None, paths: Iterable[Path] = ()) -> AsyncIterator[Host]:
+    """A host in this isolation, or in the best that can be had.
+
+    Raises:
+        WorkerError: this one cannot be had.
+    """
+    zygote = Zygote(mode, paths, hidden=folder)
+    await zygote.start()
     sandboxes = Sandboxes(folder / "tmp", zygote)
     found = Host(folder, zygote, sandboxes, Snapshots(zygote, sandboxes))
     try:
@@ -195,11 +198,21 @@ async def host(folder: Path, mode: Mode) -> AsyncIterator[Host]:
         await zygote.stop()
 
 
-def on_host(folder: Path, mode: Mode, work: Callable[[Host], Coroutine[Any, Any, Any]]) -> None:
-    """Do something on a host."""
+def on_host(
+    folder: Path,
+    mode: Mode | None,
+    work: Callable[[Host], Coroutine[Any, Any, Any]],
+    paths: Iterable[Path] = (),
+) -> None:
+    """Do something on a host; where the isolation cannot be had, the test is skipped."""
 
     async def run() -> None:
-        async with host(folder, mode) as found:
+        async with host(folder, mode, paths) as found:
             await asyncio.wait_for(work(found), 2 * DEADLINE)
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except WorkerError as error:
+        from tests.conftest import absent  # not for other interpreters, which lack what it needs
+
+        absent(f"{error}; run the tests as root on Linux 5.12 or later, with bubblewrap installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -10,13 +11,14 @@ from hypothesis import strategies as st
 
 from workers import cgroup
 from workers.limits import Watch
+from workers.process import kill_tree
 
 _MB = 1024 * 1024
 
 
 def test_a_folder_over_its_size_is_told(tmp_path: Path) -> None:
     """Files anywhere below it count, by what they take on the disk."""
-    watch = Watch(str(tmp_path), 2, processes=False)
+    watch = Watch(str(tmp_path), 2)
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
     (below / "one").write_bytes(os.urandom(_MB))
@@ -29,7 +31,7 @@ def test_many_files_are_counted_in_several_looks(tmp_path: Path) -> None:
     """No look takes long, and all together find what is there."""
     for at in range(2_000):
         (tmp_path / str(at)).write_bytes(b"x")
-    watch = Watch(str(tmp_path), 4, processes=False)
+    watch = Watch(str(tmp_path), 4)
     looks = [watch.exceeded(os.getpid()) for _ in range(6)]
     assert looks[0] is None
     assert "tmp" in looks
@@ -43,12 +45,24 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / "link").symlink_to(elsewhere)
-    assert Watch(str(own), 1, processes=False).exceeded(os.getpid()) is None
+    assert Watch(str(own), 1).exceeded(os.getpid()) is None
 
 
 def test_a_folder_that_has_gone_is_empty(tmp_path: Path) -> None:
     """It is removed while it is looked at."""
-    assert Watch(str(tmp_path / "gone"), 1, processes=False).exceeded(os.getpid()) is None
+    assert Watch(str(tmp_path / "gone"), 1).exceeded(os.getpid()) is None
+
+
+def test_a_tree_of_too_many_processes_is_told() -> None:
+    """Children and theirs count; below the limit nothing is said."""
+    command = ["sh", "-c", "sleep 600 & sh -c 'sleep 600 & echo begun; wait' & wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        assert Watch(processes=4).exceeded(process.pid) is None
+        assert Watch(processes=3).exceeded(process.pid) == "processes"
+        assert Watch().exceeded(process.pid) is None
+        kill_tree(process.pid, "")
 
 
 def test_without_a_delegated_group_there_are_none(tmp_path: Path) -> None:

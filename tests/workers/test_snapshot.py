@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -260,6 +261,27 @@ def test_snapshots_end_when_they_are_not_needed(tmp_path: Path, mode: Mode) -> N
         host.snapshots.reap(time.monotonic())
         while os.path.exists(f"/proc/{parent}"):
             await asyncio.sleep(0.01)
+
+    on_host(tmp_path, mode, work)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("killed", ["snapshot", "zygote"])
+def test_a_snapshot_that_was_killed_is_made_anew(tmp_path: Path, mode: Mode, killed: str) -> None:
+    """Its environments end with it; the next one is forked from another."""
+    code = "def handler(event, context): import os; return os.getppid()\n"
+
+    async def work(host: Host) -> None:
+        sandbox = host.sandbox(code, snap_start=True)
+        environment = await host.environment(sandbox)
+        snapshot: int = await environment.invoke()
+        assert host.zygote.pid is not None
+        os.kill(snapshot if killed == "snapshot" else host.zygote.pid, signal.SIGKILL)
+        assert (await environment.process.end())[0] == -signal.SIGKILL
+        await host.close(sandbox)
+        environment = await host.environment(host.another(sandbox.spec))
+        assert await environment.invoke() not in (snapshot, host.zygote.pid)
+        assert "No snapshot" not in await environment.kill()
 
     on_host(tmp_path, mode, work)
 
