@@ -110,6 +110,21 @@ Concurrency = Annotated[int, Field(ge=0, le=10_000)]
 #: Of the upload that a version came from, hexadecimal: uploads take effect in their order.
 Sequencer = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]*$")]
 RetryAttempts = Annotated[int, Field(ge=0, le=2)]
+#: Seconds.
+EventAge = Annotated[int, Field(ge=60, le=21_600)]
+BatchSize = Annotated[int, Field(ge=1, le=10_000)]
+#: Seconds.
+BatchWindow = Annotated[int, Field(ge=0, le=300)]
+#: `function:NAME`, `redis:LIST`, `s3://BUCKET/PREFIX`, or an address that takes POST.
+Destination = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(function:[a-zA-Z0-9_-]{1,64}|redis:[^\s]{1,200}"
+        r"|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]{0,500})?|https?://[^\s]{1,1000})$"
+    ),
+]
+#: AWS's event filtering, JSON. https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
+FilterPattern = Annotated[str, StringConstraints(min_length=2, max_length=4_096)]
 
 
 class _Frozen(BaseModel):
@@ -123,6 +138,15 @@ class Trigger(_Frozen):
     events: tuple[EventName, ...] = Field(default=WRITING_EVENTS, min_length=1)
     prefix: str = ""
     suffixes: tuple[str, ...] = ()
+
+
+class Schedule(_Frozen):
+    """When a function is invoked by the clock."""
+
+    #: AWS's `rate(5 minutes)` or `cron(0 8 * * ? *)`, in UTC.
+    expression: str = Field(min_length=6, max_length=256)
+    #: Whether what was due while the system was down is made up for, once.
+    catch_up: bool = False
 
 
 class Layer(_Frozen):
@@ -160,6 +184,21 @@ class _Function(_Frozen):
     #: `bucket/prefix` patterns the role may read, besides the triggering buckets.
     reads: tuple[KeyPattern, ...] = ()
     maximum_retry_attempts: RetryAttempts = 2
+    #: Seconds after which an event is given up that nobody waits for.
+    maximum_event_age: EventAge = 21_600
+    #: Where the record of an invocation goes that has succeeded, or that was given up.
+    on_success: Destination | None = None
+    on_failure: Destination | None = None
+    #: `key`: of one key, no older write is delivered once a newer one has been handled.
+    order: Literal["none", "key"] = "none"
+    #: Event records that are delivered together, and how long the first waits for the others.
+    batch_size: BatchSize = 1
+    batch_window: BatchWindow = 0
+    #: A record must match one of them; none: every record does.
+    filters: tuple[FilterPattern, ...] = Field(default=(), max_length=5)
+    schedules: tuple[Schedule, ...] = Field(default=(), max_length=10)
+    #: What becomes of a chain of invocations that has come by 16 times. AWS: RecursiveLoop.
+    recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
     #: Invocations that may run at once on all hosts together; 0 pauses the function.
     reserved_concurrency: Concurrency | None = None
     #: Environments kept warm on all hosts together.
