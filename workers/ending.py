@@ -33,10 +33,15 @@ def check() -> None:
 
 
 def _are_mapped() -> bool:
-    """user_namespaces(7): each line of the map has a first number, what it stands for, a count."""
-    with open("/proc/self/uid_map", encoding="utf-8") as file:
-        ranges = [[int(each) for each in line.split()] for line in file]
-    return any(first <= users.LOW and first + count >= users.HIGH for first, _, count in ranges)
+    return any(
+        first <= users.LOW and first + count >= users.HIGH for first, _, count in _user_map("/proc")
+    )
+
+
+def _user_map(proc: str) -> list[list[int]]:
+    """user_namespaces(7): each line has a first number, what it stands for outside, and a count."""
+    with open(f"{proc}/self/uid_map", encoding="utf-8") as file:
+        return [[int(each) for each in line.split()] for line in file]
 
 
 def end_all(uid: int) -> None:
@@ -60,11 +65,63 @@ def _check_reach(uid: int) -> None:
     """Be sure that root's rights are gone: the first process of all must be out of reach."""
     if os.getresuid() != (users.killer(uid), uid, 0):
         raise Refused("this process could not change its user")
+    if not _is_out_of_reach(1):
+        raise Refused("this process still has root's rights")
+
+
+def end_namespace(pid: int, own: range, proc: str) -> None:
+    """Kill all that runs in the user namespace of a process, if that has these users alone.
+
+    Its code may change from one of the namespace's users to another, faster than these could be
+    ended one by one. Who joins it as its root may signal what is in it (CAP_KILL), and no more.
+    """
     try:
-        os.kill(1, 0)
+        namespace = os.open(f"{proc}/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # it has ended
+    killer = os.fork()
+    if killer == 0:
+        os._exit(_end_from_within(namespace, own, proc))
+    os.close(namespace)
+    os.waitpid(killer, 0)
+
+
+def is_in_namespace(pid: int, proc: str) -> bool:
+    """Whether a process is in another user namespace than we are."""
+    with suppress(OSError):
+        found = os.stat(f"{proc}/{pid}/ns/user")
+        return found.st_ino != os.stat(f"{proc}/self/ns/user").st_ino
+    return False
+
+
+def _end_from_within(namespace: int, own: range, proc: str) -> int:
+    """In a forked child: become the namespace's root, and kill all that it reaches.
+
+    The process may have ended, and another have got its number: so it is looked at whose users
+    these are, and that neither root's processes nor our parent can be reached.
+    """
+    try:
+        linux.join_user_namespace(namespace)
+        if _user_map(proc) != [[0, own.start, len(own)]]:
+            return 1
+        os.setresuid(0, 0, 0)
+    except OSError:
+        return 1
+    if not (_is_out_of_reach(1) and _is_out_of_reach(os.getppid())):
+        return 1
+    os.kill(-1, signal.SIGKILL)
+    return 0
+
+
+def _is_out_of_reach(pid: int) -> bool:
+    """Whether this process may not signal another, which is there."""
+    try:
+        os.kill(pid, 0)
     except PermissionError:
-        return
-    raise Refused("this process still has root's rights")
+        return True
+    except ProcessLookupError:
+        pass
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +133,8 @@ class Ending:
     serial: int
     #: Whether the user's /tmp is to go as well.
     close: bool
+    #: Whether all of its user namespace is to end.
+    whole: bool
 
 
 class Endings:
@@ -96,8 +155,17 @@ class Endings:
         """Kill once more, and forget those under whom nothing is left."""
         for uid in self._by_user:
             end_all(uid)
-        left = {uid for _, uid in users.running(self._proc)} if self._by_user else set()
-        ended = [each for each in self._by_user.values() if each.uid not in left]
+        running = list(users.running(self._proc)) if self._by_user else []
+        ended = [each for each in self._by_user.values() if not self._is_left(each, running)]
         for each in ended:
             del self._by_user[each.uid]
         return ended
+
+    def _is_left(self, ending: Ending, running: list[tuple[int, int]]) -> bool:
+        """Whether anything still runs; the rest of a namespace is killed on the way."""
+        own = users.range_of(ending.uid) if ending.whole else range(0)
+        others = [pid for pid, uid in running if uid in own]
+        members = [pid for pid in others if is_in_namespace(pid, self._proc)]
+        for pid in members[:1]:
+            end_namespace(pid, own, self._proc)
+        return bool(members) or any(uid == ending.uid for _, uid in running)

@@ -81,7 +81,7 @@ class ForkServer:
                 self._children.remove(pid)
                 if not silently:
                     send(self.channel, Exited(pid, status, usage.ru_maxrss * 1024))
-        for orphan in _children_now() - self._children:
+        for orphan in children_now() - self._children:
             with suppress(ProcessLookupError):
                 os.kill(orphan, signal.SIGKILL)
 
@@ -95,7 +95,7 @@ class ForkServer:
         return woken
 
 
-def _children_now() -> set[int]:
+def children_now() -> set[int]:
     """Process ids of all children, adopted ones among them."""
     me = os.getpid()
     for proc in ("/proc", "/view/proc"):

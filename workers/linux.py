@@ -129,6 +129,15 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def join_user_namespace(descriptor: int) -> None:
+    """Enter a user namespace; setns(2).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _check(_libc.setns(descriptor, CLONE_NEWUSER), "setns")
+
+
 def prctl(option: int, value: int | bytes = 0) -> int:
     """Ask or set an attribute of this process; prctl(2).
 

@@ -17,7 +17,6 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +24,7 @@ from typing import Any, Final
 
 from workers import environment_process, linux
 from workers.environment_process import Birth
-from workers.fork_server import ForkServer
+from workers.fork_server import Become, ForkServer, children_now
 from workers.view import VIEW, View, put_own
 from workers.zygote_protocol import Fork, Message, Place, Program, Ready, send
 
@@ -78,7 +77,7 @@ class Snapshot(ForkServer):
         importlib.import_module(program.handler.rsplit(".", 1)[0].replace("/", "."))
         lambda_runtime_hooks_runner.run_before_snapshot()
         self._configurations = _configurations(program)
-        _check_threads()
+        _check_alone()
 
     def take(self, message: Message, descriptors: list[int]) -> None:
         """Fork an environment."""
@@ -112,21 +111,24 @@ class Snapshot(ForkServer):
         main(["bootstrap", program.handler])
 
 
-def become(birth: Birth, channel: int, enter: Callable[[], None] | None, view: View | None) -> None:
+def become(birth: Birth, first: int, below_tmp: list[str]) -> None:
     """Turn a forked child of the zygote into a snapshot; only there."""
-    first = birth.uid or 0
-    settle = enter or birth.settle
-    program = environment_process.begin(replace(birth, uid=None, settle=settle, kept=(channel,)))
+    (channel,) = birth.kept
+    program = environment_process.begin(birth)
     environment_process.set_interpreter_apart(program)
     environment_process.forget_ours()
-    below_tmp = view.shown_below("/tmp") if view is not None else []
     snapshot = Snapshot(socket.socket(fileno=channel), first, below_tmp)
-    refused = _try_to_capture(snapshot, program)
+    go_on = _serve(snapshot, _try_to_capture(snapshot, program))
+    if go_on is not None:
+        go_on()
+
+
+def _serve(snapshot: Snapshot, refused: str) -> Become | None:
+    """Serve the worker, until that has gone; in a fork, returns what it is to do."""
     with suppress(ConnectionError):
         send(snapshot.channel, Ready(refused))
-        go_on = None if refused else snapshot.serve()
-        if go_on is not None:
-            go_on()
+        return None if refused else snapshot.serve()
+    return None
 
 
 def enter_namespace(view: View, place: Place, own: range) -> None:
@@ -180,7 +182,7 @@ def _try_to_capture(snapshot: Snapshot, program: Program) -> str:
     return ""
 
 
-def _check_threads() -> None:
+def _check_alone() -> None:
     """A fork has the thread that made it, and no other: locks of others stay locked for ever.
 
     Libraries that know this end theirs before a fork (OpenBLAS, below NumPy): so one is made.
@@ -195,6 +197,8 @@ def _check_threads() -> None:
     count = len(os.listdir("/proc/self/task"))
     if count > 1:
         raise Refused(f"its import starts {count - 1} threads in a library")
+    if children_now():
+        raise Refused("its import starts other processes")
 
 
 def _configurations(program: Program) -> list[Any]:
@@ -209,9 +213,9 @@ def _configurations(program: Program) -> list[Any]:
 
 def _reseed() -> None:
     """Random numbers that differ from those of other forks, in NumPy's global generator too."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+    generator = sys.modules.get("numpy.random")
+    if generator is not None:
+        generator.seed()
 
 
 def _load_client() -> None:

@@ -114,7 +114,9 @@ class UserPool:
         self._serial += 1
         asked = self._ending.setdefault(uid, _Asked(self._serial))
         asked.serial = self._serial
-        self._ask(End(asked.serial, uid, self._used.get(uid) is not None))
+        # The first of a range is a snapshot's, which takes its forks with it.
+        whole = uid in self._strays or users.range_of(uid)[0] == uid
+        self._ask(End(asked.serial, uid, self._used.get(uid) is not None, whole))
 
     async def has_ended(self, uid: int) -> None:
         """Wait for the end that was asked for."""
@@ -142,9 +144,13 @@ class UserPool:
         for block, running in users.take_left_blocks():
             log.warning("%d users of a dead worker still ran something: it is ended", len(running))
             self._left[block.number] = (block, running)
-        left = {uid for _, running in self._left.values() for uid in running}
-        for uid in {*self._used, *left}:
+        for uid in {*self._used, *self._strays}:
             self.end(uid)
+
+    @property
+    def _strays(self) -> set[int]:
+        """Users of dead workers under whom something still runs."""
+        return {uid for _, running in self._left.values() for uid in running}
 
     def _forget_left(self, uid: int) -> None:
         for number, (block, running) in list(self._left.items()):

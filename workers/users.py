@@ -35,6 +35,14 @@ def killer(uid: int) -> int:
     return uid - uid % SIZE
 
 
+def range_of(uid: int) -> range:
+    """The users of the snapshot whose range has this one; itself alone, if none has."""
+    if uid % SIZE < SIZE // 2:
+        return range(uid, uid + 1)
+    first = uid - uid % RANGE
+    return range(first, first + RANGE)
+
+
 class Block:
     """Users of this worker; only its holder may run or end anything under them."""
 

@@ -96,10 +96,14 @@ class View:
         return [each for each in self._shown if each.startswith(folder + "/")]
 
     def tmp(self, uid: int, size: int) -> str:
-        """Where a user's /tmp is mounted in the zygote's namespace; made if there is none."""
+        """Where a user's /tmp is mounted in the zygote's namespace; made if there is none.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
         place = f"/private/tmp/{uid}"
-        if not os.path.isdir(place):
-            os.mkdir(place)
+        if not os.path.ismount(place):
+            os.makedirs(place, exist_ok=True)
             files = size * 256  # one for each page, lest empty files fill the memory
             options = f"mode=700,uid={uid},gid={uid},size={size}m,nr_inodes={files}"
             linux.tmpfs(place, options)
@@ -108,7 +112,7 @@ class View:
     def remove_tmp(self, uid: int) -> None:
         """Remove a user's /tmp, and all that is in it."""
         place = f"/private/tmp/{uid}"
-        if os.path.isdir(place):
+        if os.path.ismount(place):
             linux.unmount(place)
             os.rmdir(place)
 

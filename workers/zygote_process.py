@@ -46,7 +46,7 @@ import types
 import urllib.request
 import uuid
 import xml.etree.ElementTree
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from workers import ending, environment_process, linux, snapshot_process, users
@@ -59,6 +59,7 @@ from workers.zygote_protocol import (
     End,
     Ended,
     Fork,
+    Forked,
     Lent,
     Message,
     Place,
@@ -93,7 +94,7 @@ class Zygote(ForkServer):
             self._lend(message)
         elif isinstance(message, End):
             self._used.add(message.uid)
-            self._endings.add(Ending(message.uid, message.serial, message.close))
+            self._endings.add(Ending(message.uid, message.serial, message.close, message.whole))
 
     def look(self) -> float | None:
         """End what is to end; returns in how many seconds to look again."""
@@ -108,7 +109,7 @@ class Zygote(ForkServer):
     def end_everything(self) -> None:
         """The worker has gone: so must all that it had begun."""
         for uid in self._used:
-            self._endings.add(Ending(uid, 0, close=False))
+            self._endings.add(Ending(uid, 0, close=False, whole=True))
         deadline = time.monotonic() + LAST
         while self._endings and time.monotonic() < deadline:
             self._endings.take_ended()
@@ -117,34 +118,37 @@ class Zygote(ForkServer):
 
     def _fork_environment(self, message: Fork, descriptors: list[int]) -> None:
         log, program, *rest = descriptors
-        birth = self._birth(message.name, message.place, log, program, rest)
-        self.fork(message.serial, partial(_become_environment, birth))
+        group = rest[0] if message.grouped else None
+        birth = Birth(message.name, os.getpid(), log, program, group)
+        if message.place is not None and self._view is not None:
+            settle = partial(self._view.enter, message.place)
+            birth = replace(birth, uid=message.place.uid, settle=settle)
+        if self._prepare(message.serial, message.place):
+            self.fork(message.serial, partial(_become_environment, birth))
 
     def _fork_snapshot(self, message: Capture, descriptors: list[int]) -> None:
         log, program, channel = descriptors
-        birth = self._birth(message.name, message.place, log, program, [])
-        become = partial(
-            snapshot_process.become, birth, channel, self._namespace_of(message), self._view
-        )
-        self.fork(message.serial, become)
+        birth = Birth(message.name, os.getpid(), log, program, kept=(channel,))
+        first = message.place.uid if message.place is not None else 0
+        if message.place is not None and self._view is not None:
+            own = range(first, first + message.uids)
+            enter = partial(snapshot_process.enter_namespace, self._view, message.place, own)
+            birth = replace(birth, settle=enter)
+        below_tmp = self._view.shown_below("/tmp") if self._view is not None else []
+        if self._prepare(message.serial, message.place):
+            self.fork(message.serial, partial(snapshot_process.become, birth, first, below_tmp))
 
-    def _birth(
-        self, name: str, place: Place | None, log: int, program: int, group: list[int]
-    ) -> Birth:
-        entered = group[0] if group else None
+    def _prepare(self, serial: int, place: Place | None) -> bool:
+        """Mount what a user's processes need before they are forked; a failure is told."""
         if place is None or self._view is None:
-            return Birth(name, os.getpid(), log, program, entered)
+            return True
         self._used.add(place.uid)
-        self._view.tmp(place.uid, place.tmp)
-        settle = partial(self._view.enter, place)
-        return Birth(name, os.getpid(), log, program, entered, place.uid, settle)
-
-    def _namespace_of(self, message: Capture) -> Callable[[], None] | None:
-        """How a snapshot becomes root of its own users; None: there are none."""
-        if message.place is None or self._view is None:
-            return None
-        own = range(message.place.uid, message.place.uid + message.uids)
-        return partial(snapshot_process.enter_namespace, self._view, message.place, own)
+        try:
+            self._view.tmp(place.uid, place.tmp)
+        except OSError as error:
+            send(self.channel, Forked(serial, 0, str(error)))
+            return False
+        return True
 
     def _lend(self, message: Tmp) -> None:
         if self._view is None:
@@ -212,6 +216,8 @@ def _isolate(paths: list[str], hidden: str) -> View:
 def _try(view: View, needed: list[str]) -> int:
     try:
         view.enter_root()
+        os.setgroups([])
+        os.setresgid(users.LOW, users.LOW, users.LOW)
         os.setresuid(users.LOW, users.LOW, users.LOW)
         for each in needed:
             with open(each, "rb"):

@@ -94,6 +94,8 @@ class End:
     uid: int
     #: Remove its /tmp then.
     close: bool
+    #: With all that runs in the user namespace of its snapshot, whichever of the users it took.
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

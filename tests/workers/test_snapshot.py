@@ -91,10 +91,14 @@ if os.environ["AWS_SDK_UA_APP_ID"] != open("id").read():
             "Refused: its import starts threads: busy",
         ),
         ("raise RuntimeError('not here')", "RuntimeError: not here"),
+        (
+            "import subprocess; subprocess.Popen(['sleep', '600'])",
+            "Refused: its import starts other processes",
+        ),
         ("os._exit(3)", "it has ended before it was ready"),
         ("held = b'x' * (300 << 20); time.sleep(600)", "its import takes over 128 MB"),
     ],
-    ids=["threads", "error", "exit", "memory"],
+    ids=["threads", "error", "process", "exit", "memory"],
 )
 def test_what_cannot_be_forked_starts_ordinarily(
     tmp_path: Path, mode: Mode, code: str, reason: str
@@ -208,6 +212,45 @@ def test_a_snapshot_is_root_of_its_own_users_only(tmp_path: Path) -> None:
             "No such file or directory",
         ]
         await environment.kill()
+
+    on_host(tmp_path, "uid", work)
+
+
+def test_what_a_snapshot_has_begun_ends_with_it(tmp_path: Path) -> None:
+    """Also what changes its user without end, from one of the range to the next."""
+    code = """
+    import os, time
+    def hop():
+        at = 10
+        while True:
+            at = 10 + (at + 1) % 200
+            os.setresuid(0, 0, -1) if os.getuid() else None
+            if os.fork():
+                os._exit(0)
+            os.setresuid(at, at, 0)
+    is_snapshot = os.getuid() == 0
+    for _ in range(3 if is_snapshot else 0):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            hop()
+        os.wait()
+    def handler(event, context):
+        return "well"
+    """
+
+    async def work(host: Host) -> None:
+        sandbox = host.sandbox(code, snap_start=True)
+        environment = await host.environment(sandbox)
+        assert await environment.invoke() == "well"
+        assert "its import starts other processes" in await environment.kill()
+        assert sandbox.uid is not None
+        own = users.range_of(sandbox.uid)
+        host.snapshots.reap(time.monotonic())
+        await host.close()
+        for _ in range(100):
+            assert not [uid for _, uid in users.running() if uid in own]
 
     on_host(tmp_path, "uid", work)
 

@@ -89,6 +89,34 @@ print(os.getresuid())
     ]
 
 
+def test_a_namespace_of_others_is_never_ended() -> None:
+    """A container's, which has got the number of a process that has ended."""
+    done = _as_zygote("""
+import signal, subprocess
+from workers import linux
+def inside():
+    made, make = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        linux.unshare(linux.CLONE_NEWUSER)
+        os.write(make, b"x")
+        time.sleep(600)
+    os.read(made, 1)
+    for kind in ("uid_map", "gid_map"):
+        with open(f"/proc/{pid}/{kind}", "w") as file:
+            file.write("0 3000000 256")
+    return pid
+theirs = inside()
+own = users.range_of(users.LOW + users.SIZE // 2)
+ending.end_namespace(theirs, own, "/proc")
+print(os.waitpid(theirs, os.WNOHANG))
+ending.end_namespace(os.getpid(), own, "/proc")  # not even our own
+ending.end_namespace(theirs, range(3000000, 3000256), "/proc")
+print(os.waitpid(theirs, 0)[1])
+""")
+    assert done.stdout.splitlines() == ["(0, 0)", "9"], done.stderr
+
+
 def test_one_users_processes_end_and_no_others() -> None:
     """However they are related; the killer cannot be killed in return."""
     done = _as_zygote("""
@@ -101,13 +129,15 @@ def sleeper(uid):
         if len(sys.argv) == 1:
             time.sleep(600)
     return pid
-base = users.LOW + 7 * users.SIZE
+block = users.take_block()  # or another worker would end what nobody holds
+base = users.killer(block.take())
 ours, other, root = sleeper(base + 1), sleeper(base + 2), sleeper(0)
 deadline = time.monotonic() + 30
-while {uid for _, uid in users.running()} < {base + 1, base + 2} and time.monotonic() < deadline:
+both = {base + 1, base + 2}
+while both - {uid for _, uid in users.running()} and time.monotonic() < deadline:
     time.sleep(0.01)
 endings = ending.Endings()
-endings.add(ending.Ending(base + 1, 5, close=True))
+endings.add(ending.Ending(base + 1, 5, close=True, whole=False))
 print([each.serial for each in endings.take_ended()])
 print(os.waitpid(ours, 0)[1], os.waitpid(other, os.WNOHANG)[0], os.waitpid(root, os.WNOHANG)[0])
 print([each.serial for each in endings.take_ended()], bool(endings), os.getresuid())
@@ -115,6 +145,15 @@ for each in (other, root):
     os.kill(each, signal.SIGKILL)
 """)
     assert done.stdout.splitlines() == ["[]", "9 0 0", "[5] False (0, 0, 0)"], done.stderr
+
+
+def test_users_of_one_range_belong_together() -> None:
+    """Those that are given one by one stand alone."""
+    block = users.take_block()
+    single, several = block.take(), block.take_range()
+    assert users.range_of(single) == range(single, single + 1)
+    assert {users.range_of(each) for each in several} == {several}
+    block.release()
 
 
 def test_what_a_dead_worker_has_left_is_found() -> None:
