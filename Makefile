@@ -36,7 +36,7 @@ format: setup ## Format the code
 check: lint test ## Run every gate, as CI does
 
 bench: setup ## Measure the figures, each beside its comparison (about 30 minutes), or some: make bench FIGURES="noop burst"
-	@$(BIN)/python -c "import matplotlib, numpy" 2>&- || $(BIN)/pip install --quiet -e '.[bench]'
+	@$(BIN)/python -c "import matplotlib, numpy" 2>/dev/null || $(BIN)/pip install --quiet -e '.[bench]'
 	@$(BIN)/python -m benchmarks $(FIGURES)
 
 clean: ## Remove what the other commands made, but not data in .bucketwheel

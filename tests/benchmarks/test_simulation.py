@@ -9,7 +9,7 @@ from benchmarks.simulation.run import Run, simulate
 
 HOSTS = 5
 #: Seconds for which nobody waits who wants little.
-LONG = 2.0
+LONG = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,14 @@ def test_a_function_grows_by_its_ramp_on_a_host_that_has_room_for_all() -> None:
 
     assert one.ahead_of_ramp() < 0.001
     assert 20.0 <= load.longest_wait < 20.5
+
+
+def test_work_that_alternates_keeps_the_cores_busy() -> None:
+    """What computes for a part of its time only may be at work far beyond the cores."""
+    one = simulate(scenarios.alternating())
+    (load,) = one.plan.loads
+
+    assert load.shortest(one.plan.cores) / (load.end - scenarios.BURST) > 0.85
 
 
 def test_slow_initialisations_keep_no_other_function_from_its_first_environment() -> None:
