@@ -17,6 +17,7 @@ from typing import Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from storage.errors import PackageError
+from workers.compilation import compile_modules
 
 #: AWS Lambda's quota for an unpacked package, bytes.
 UNPACKED: Final = 250 * 1024 * 1024
@@ -62,6 +63,7 @@ class Packages:
             self._fetch(sha256, archive)
             files.mkdir()
             unpack(archive, files)
+            compile_modules(files)
             os.rename(files, to)
 
     def keep_only(self, used: Iterable[str]) -> None:
@@ -72,10 +74,11 @@ class Packages:
 
 
 def unpacked_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Bytes of all files below a folder, but for what `compile_modules` has added."""
     return sum(
         os.path.getsize(os.path.join(place, name))
         for place, _, names in os.walk(folder)
+        if os.path.basename(place) != "__pycache__"
         for name in names
     )
 

@@ -1,8 +1,8 @@
 """The zygote's program: a single-threaded process that has imported what functions need, and forks.
 
-Standard library only, and of that what `awslambdaric` and usual handlers import: whatever a package
-may bring its own copy of must not be here. `awslambdaric` itself must not be imported before the
-fork: its C extension reads the address of the Runtime API when it is imported.
+Standard library only, and of that what `awslambdaric` and usual handlers import, and the decorator:
+whatever a package may bring its own copy of must not be here. `awslambdaric` itself must not be
+imported before the fork: its C extension reads the address of the Runtime API when it is imported.
 
 It speaks on one end of a socket pair (`workers.zygote_protocol`). Its arguments: that descriptor,
 the isolation, the folder to be hidden from environments, further paths to be shown to them.
@@ -169,6 +169,8 @@ def main(descriptor: int, isolation: str, hidden: str, paths: list[str]) -> None
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel = socket.socket(fileno=descriptor)
+    # The decorator, standard library only: a package cannot bring its own, since the name is taken.
+    importlib.import_module("bucketwheel")
     view = None
     if isolation == "uid":
         try:
