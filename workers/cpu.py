@@ -43,17 +43,12 @@ class Processors:
 
     def __init__(self) -> None:
         self._last = _times()
-        self._idle = 0.0
 
     def idle(self) -> float:
-        """The part of their time in which they had nothing to do, of late. proc(5): stat."""
-        idle, total = _times()
-        before_idle, before = self._last
-        if total > before:
-            self._last = idle, total
-            part = (idle - before_idle) / (total - before)
-            self._idle = FADING * self._idle + (1 - FADING) * part
-        return self._idle
+        """The part of the time since the last look in which they had nothing to do."""
+        (idle_before, before), self._last = self._last, _times()
+        idle, total = self._last
+        return (idle - idle_before) / (total - before) if total > before else 0.0
 
 
 class CpuMeter:

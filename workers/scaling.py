@@ -35,13 +35,15 @@ FULL: Final = frozenset({HOST, MEMORY, RAMPING})
 
 #: Processes that may want a processor at once, for each core, so that one is at hand when another
 #: waits for a disk or a server.
-RUNNABLE: Final = 1.25
+RUNNABLE: Final = 1.5
 #: While the CPU is in the way although the cores are idle for more than this part of the time, as
 #: many more are let in at each look, for each core; and fewer again while they are idle for less
 #: than a third of it. What alternates between computing and waiting needs that.
 IDLE: Final = 0.03
-MORE: Final = 0.2
+MORE: Final = 0.8
 FEWER: Final = 0.97
+#: What is left of a look's weight at the next one.
+FADING: Final = 0.7
 #: What is let in so, for each core at most.
 MOST_MORE: Final = 8.0
 #: How many more may initialise at once for functions that have nothing at work yet.
@@ -85,8 +87,8 @@ class Fleets(Generic[E, W]):
         self.memory = 0
         #: Processes that want a processor, as far as is known.
         self.runnable = 0.0
-        #: How many may, beyond `RUNNABLE`, since the cores are idle nevertheless.
-        self._more = 0.0
+        #: How many may, beyond `RUNNABLE`, since the cores are idle nevertheless; and how idle.
+        self._more = self._idle = 0.0
 
     def __iter__(self) -> Iterator[Fleet[E, W]]:
         return iter(list(self._fleets.values()))
@@ -196,11 +198,18 @@ class Fleets(Generic[E, W]):
         fleet.runnable = runnable
 
     def look(self, idle: float) -> None:
-        """Adapt to the part of the last moments in which this host's cores were idle."""
+        """Adapt to the part of the time since the last look in which this host's cores were idle.
+
+        Only while the CPU is in the way: what was idle before tells nothing about a bar.
+        """
         self.runnable = sum(each.working * (each.runnable or 0.0) for each in self)
-        if idle > IDLE and any(each.limit == CPU for each in self._hungry):
+        if not any(each.limit == CPU for each in self._hungry):
+            self._idle = 0.0
+            return
+        self._idle = FADING * self._idle + (1 - FADING) * idle
+        if self._idle > IDLE:
             self._more = min(self._more + MORE * self.host.cores, MOST_MORE * self.host.cores)
-        elif idle < IDLE / 3:
+        elif self._idle < IDLE / 3:
             self._more *= FEWER
 
     def forget(self, fleet: Fleet[E, W]) -> None:

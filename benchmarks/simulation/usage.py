@@ -40,16 +40,15 @@ class Usage:
 
 
 class Idleness:
-    """Of a host's processors: the part of their time in which they had nothing to do, of late."""
+    """Of a host's processors: the part of the time since the last look without work."""
 
     def __init__(self, clock: Clock, processors: Processors) -> None:
         self._clock, self._processors = clock, processors
-        self._since = self._busy = self._idle = 0.0
+        self._since = self._busy = 0.0
 
     def look(self) -> float:
         """The part, 0 to 1."""
         seconds, busy = self._clock.now - self._since, self._processors.busy_seconds()
         part = 1 - (busy - self._busy) / (seconds * self._processors.cores)
         self._since, self._busy = self._clock.now, busy
-        self._idle = FADING * self._idle + (1 - FADING) * part
-        return self._idle
+        return part

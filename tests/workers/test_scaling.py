@@ -156,7 +156,7 @@ def test_more_are_let_in_while_cores_are_idle_nevertheless(made: _Made) -> None:
         return fleet.working
 
     few = fill()
-    for _ in range(5):
+    for _ in range(10):
         made.fleets.look(idle=0.2)
     more = fill()
     for _ in range(200):
