@@ -28,10 +28,12 @@ setup(
         "minio>=7.2.20,<8",  # 8 has other call signatures
         "orjson>=3.10,<4",
         "pillow>=11,<14",
+        "prometheus-client>=0.21,<1",  # reads the store's metrics
         "psutil>=6,<8",
         "pydantic>=2.10,<3",
         "pydantic-settings>=2.7,<3",
         "pyyaml>=6,<7",  # reads templates
+        "pyjwt>=2.9,<3",  # signs the request for them: MinIO takes a bearer token only
         "redis>=6.1,<9",
         "rich>=13.9,<16",
     ],

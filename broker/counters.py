@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis import Redis
@@ -17,7 +17,7 @@ class FunctionStatus:
     """One function's numbers at this moment."""
 
     function: str
-    #: In line, or in a worker's hands while its function is at a limit.
+    #: In line, or gathering to a batch, or in a worker's hands while its function is at a limit.
     queued: int
     running: int
     #: Environments that are idle.
@@ -29,6 +29,14 @@ class FunctionStatus:
     cold_starts: int
     #: Invocations that had to wait for a limit.
     throttled: int
+    #: Records of invocations that no destination took.
+    destination_failures: int
+    #: Events that its filters refused.
+    filtered: int
+    #: Writes that came after a newer one of their key.
+    superseded: int
+    #: Invocations at the end of a chain without end.
+    recursive_dropped: int
     #: Why it does not grow; empty: nothing is in the way.
     limit: str
     #: Seconds the oldest waiting invocation has waited; 0 when none waits.
@@ -39,7 +47,7 @@ class FunctionStatus:
 def overview(redis: Redis, functions: list[str]) -> list[FunctionStatus]:
     """The numbers of these functions, in their order."""
     running, at_workers = _running(redis), fleets(redis)
-    retrying = _retrying(redis)
+    retrying, gathering = _retrying(redis), _gathering(redis, functions)
     now = _now(redis)
     pipeline = redis.pipeline(transaction=False)
     for function in functions:
@@ -47,10 +55,11 @@ def overview(redis: Redis, functions: list[str]) -> list[FunctionStatus]:
         pipeline.zrange(keys.queued(function), 0, 0, withscores=True)
         pipeline.hgetall(keys.counters(function))
     answers = pipeline.execute()
-    return [
+    found = [
         _status(answers[at * 3 : at * 3 + 3], now, running, retrying, _fleet(function, at_workers))
         for at, function in enumerate(functions)
     ]
+    return [replace(each, queued=each.queued + gathering[each.function]) for each in found]
 
 
 def known_queues(redis: Redis) -> list[str]:
@@ -86,6 +95,10 @@ def _status(
         running=running[function] - waiting,
         warm=fleet.idle,
         throttled=int(counted.get(b"throttled", 0)),
+        destination_failures=int(counted.get(b"destination_failures", 0)),
+        filtered=int(counted.get(b"filtered", 0)),
+        superseded=int(counted.get(b"superseded", 0)),
+        recursive_dropped=int(counted.get(b"recursive_dropped", 0)),
         limit=fleet.limit,
         retrying=retrying[function],
         succeeded=int(counted.get(b"succeeded", 0)),
@@ -113,6 +126,17 @@ def _retrying(redis: Redis) -> Counter[str]:
     for id in ids:
         pipeline.hget(keys.invocation(id.decode()), "function")
     return Counter(each.decode() for each in pipeline.execute() if each)
+
+
+def _gathering(redis: Redis, functions: list[str]) -> Counter[str]:
+    """Records by function whose batch takes more."""
+    pipeline = redis.pipeline(transaction=False)
+    for function in functions:
+        pipeline.get(keys.gathering(function))
+    opened = {name: id for name, id in zip(functions, pipeline.execute(), strict=True) if id}
+    for id in opened.values():
+        pipeline.llen(keys.batch(id.decode()))
+    return Counter(dict(zip(opened, pipeline.execute(), strict=True)))
 
 
 def _now(redis: Redis) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ class DeadLetter:
     fault: FunctionFault
     attempts: int = 0
     version: int = 0
+    #: Where the event, then the record of an invocation's end, could not be delivered to.
+    destination: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def reason(self) -> str:
@@ -39,11 +42,28 @@ class DeadLetter:
                 "function": self.function,
                 "version": self.version,
                 "attempts": self.attempts,
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "at": self.at.isoformat(timespec="milliseconds"),
                 "fault": as_json(self.fault),
+                "destination": self.destination,
                 "event": self.event[:_EVENT].decode("utf-8", "replace"),
             }
         )
+
+
+def parse(text: bytes) -> DeadLetter:
+    """A letter as it was rendered, also by an older version."""
+    found = orjson.loads(text)
+    fault = found["fault"]
+    return DeadLetter(
+        found["id"],
+        found["function"],
+        found["event"].encode(),
+        FunctionFault(fault["type"], fault["message"], tuple(fault["trace"])),
+        found["attempts"],
+        found["version"],
+        found.get("destination", ""),
+        datetime.fromisoformat(found["at"]),
+    )
 
 
 def undeliverable(id: str, function: str, content: bytes, why: str) -> DeadLetter:

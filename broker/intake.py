@@ -20,21 +20,16 @@ from broker import keys
 from broker.connection import UNAVAILABLE, connect
 from broker.dead_letter import undeliverable
 from broker.functions import DeployedFunctions
-from broker.ledger import invocation_id
-from broker.publication import (
-    FUNCTIONS_CHANGED,
-    NewInvocation,
-    Publication,
-    Publisher,
-)
+from broker.lineage import Lineage
+from broker.publication import FUNCTIONS_CHANGED, Publication, Publisher
 from broker.reaper import Reaper
+from broker.routes import Routes
+from broker.schedules import Schedules
 from broker.scripts import Script
 from broker.settings import LIVENESS, BrokerSettings
-from broker.triggers import TriggerIndex
 from storage import events
 from storage.configuration import FunctionConfiguration, Trigger
 from storage.errors import EventFormatError, StorageError
-from storage.events import EventRecord
 
 log = logging.getLogger("bucketwheel.intake")
 
@@ -60,9 +55,11 @@ class Intake:
         self._redis: Redis = connect(settings)
         self._publisher = Publisher(self._redis, settings)
         self._deployed = DeployedFunctions(self._redis)
-        self._reaper = Reaper(self._redis)
+        self._reaper = Reaper(self._redis, region)
+        self._schedules = Schedules(self._redis, self._publisher, region)
         self._take = Script("take")
-        self._index = TriggerIndex({})
+        self._routes = Routes({}, deployments, region)
+        self._lineage = Lineage(self._redis)
         self._generation: bytes | None = None
         self._next_tick = 0.0
         self._stopping = threading.Event()
@@ -99,8 +96,12 @@ class Intake:
 
     def _publish(self, taken: list[bytes]) -> int:
         assert self._generation is not None
-        publication = plan(taken, self._index, self._region)
-        return self._publisher.publish(publication, self._generation, self.id, len(taken))
+        publication = plan(taken, self._routes)
+        self._lineage.settle(publication, self._routes.functions)
+        new = self._publisher.publish(publication, self._generation, self.id, len(taken))
+        if any(each.batching for each in publication.invocations):
+            self._reaper.close_batches()
+        return new
 
     def _take_events(self) -> list[bytes]:
         """Events in flight: all that wait, up to a batch; or the first to come within a tick."""
@@ -118,8 +119,9 @@ class Intake:
         """Read the deployed functions anew, and announce their names to callers."""
         generation = self._deployed.generation()
         functions = self._functions()
-        triggers = {name: each.triggers for name, each in functions.items()}
-        self._index = TriggerIndex({**triggers, keys.DEPLOY: (self._deployments,)})
+        self._routes = Routes(functions, self._deployments, self._region)
+        self._reaper.use(functions)
+        self._schedules.use(functions)
         self._deployed.replace(functions, generation)
         self._generation = generation
         log.info("%d functions", len(functions))
@@ -130,6 +132,7 @@ class Intake:
             self._reaper.run_once()
             if self._generation is None or self._deployed.generation() != self._generation:
                 self._read_functions()
+            self._schedules.run_once(self._generation or b"")
 
     def _wait(self, what: str, error: Exception) -> None:
         log.warning("%s, trying again in 1 s: %s", what, error)
@@ -137,8 +140,8 @@ class Intake:
         self._stopping.wait(1.0)
 
 
-def plan(notifications: list[bytes], index: TriggerIndex, region: str) -> Publication:
-    """What these notifications ask for: an invocation per record and function it matches.
+def plan(notifications: list[bytes], routes: Routes) -> Publication:
+    """What these notifications ask for: an invocation per record and function it is for.
 
     A notification of no known shape becomes a dead letter that says what is wrong with it.
     """
@@ -146,21 +149,9 @@ def plan(notifications: list[bytes], index: TriggerIndex, region: str) -> Public
     for raw in notifications:
         try:
             for record in events.parse(raw):
-                publication.invocations += _invocations(record, index, region)
+                routes.route(record, publication)
         except EventFormatError as error:
             log.warning("a notification is kept as a dead letter: %s", error)
             letter = undeliverable(uuid.uuid4().hex, keys.INTAKE, raw, str(error))
             publication.letters.append(letter)
     return publication
-
-
-def _invocations(record: EventRecord, index: TriggerIndex, region: str) -> list[NewInvocation]:
-    functions = index.match(record.bucket, record.event, record.key)
-    if not functions:
-        return []
-    event, identity = record.aws_event(region), record.identity
-    label = f"{record.bucket}/{record.key}"[:200]
-    return [
-        NewInvocation(invocation_id(identity, function), function, event, label)
-        for function in functions
-    ]

@@ -24,6 +24,12 @@ class Invocation:
     failures: int = 0
     #: Whether somebody waits for the response (`invoke(wait=True)`).
     reply: bool = False
+    #: Seconds since it entered the ledger, when it was taken from there.
+    age: float = 0.0
+    #: Records of a batch; 0: it is none.
+    records: int = 0
+    #: The invocations that it comes from, each `function id`, the last of them last.
+    chain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,11 @@ class FunctionFault:
     type: str
     message: str
     trace: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """In one line."""
+        return f"{self.type}: {self.message}"[:500]
 
 
 @dataclass(frozen=True, slots=True)

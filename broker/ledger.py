@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -12,9 +12,12 @@ import orjson
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-from broker import message
+from broker import batches, keys, message
 from broker.dead_letter import DeadLetter, as_json
+from broker.destination_record import DestinationRecord
+from broker.event_age import EVENT_AGE_EXCEEDED
 from broker.invocation import FunctionFault, Invocation, Outcome, Throttled
+from broker.lineage import Lineage, Trace
 from broker.logs import entries
 from broker.scripts import Argument, Script
 from broker.settings import BrokerSettings
@@ -42,6 +45,27 @@ class Closing:
     returned: bool = False
     #: Whether it had to wait for a limit of this host.
     throttled: bool = False
+    #: Records of a batch that have failed although the batch has succeeded.
+    failed: tuple[str, ...] = ()
+    #: Where the record of its end goes, unless somebody waits for the response.
+    on_success: str | None = None
+    on_failure: str | None = None
+
+    @property
+    def is_of_batch(self) -> bool:
+        """Whether several records end with it."""
+        return self.outcome.invocation.records > 0
+
+    @property
+    def destination(self) -> str:
+        """Where the record goes of the invocation's end; empty: nowhere, or it is tried again."""
+        outcome = self.outcome
+        if self.returned or outcome.invocation.reply:
+            return ""
+        if outcome.fault is None:
+            return self.on_success or ""
+        is_last = outcome.invocation.failures >= self.retries
+        return (self.on_failure or "") if is_last else ""
 
 
 #: What comes of a claim: the invocation to run; or `Throttled`, and it is in line again; or None
@@ -58,11 +82,22 @@ def invocation_id(identity: str, function: str) -> str:
 class Ledger:
     """A worker's side of the ledger: claims and closings, many in one round trip."""
 
-    def __init__(self, redis: Redis, worker: str, settings: BrokerSettings) -> None:
+    def __init__(
+        self, redis: Redis, worker: str, settings: BrokerSettings, region: str = "us-east-1"
+    ) -> None:
         self._redis = redis
         self._worker = worker
         self._settings = settings
-        self._begin, self._finish = Script("begin"), Script("finish")
+        self._region = region
+        self._lineage = Lineage(redis)
+        self._begin, self._finish = Script("begin", "order"), Script("finish", "order")
+        self._forget = Script("forget")
+        self._compose = Script("compose")
+        self._finish_batch, self._settle = Script("finish_batch"), Script("settle")
+
+    def trace(self, traces: Sequence[Trace]) -> None:
+        """Tell whose invocations environments have."""
+        self._lineage.tell(traces)
 
     def exchange(
         self, closings: Sequence[Closing], claims: Sequence[Claim]
@@ -71,24 +106,57 @@ class Ledger:
 
         Returns whether each closing was of the current attempt, and what came of each claim.
         """
-        calls = [(self._finish, self._closing_arguments(closings), bool(closings))]
-        calls.append((self._begin, self._claim_arguments(claims), bool(claims)))
-        answers = iter(self._run([(script, args) for script, args, any_ in calls if any_]))
-        closed = [bool(each) for each in next(answers)] if closings else []
-        begun = next(answers) if claims else []
-        return closed, [_invocation(*pair) for pair in zip(claims, begun, strict=True)]
+        single = [each for each in closings if not each.is_of_batch]
+        whole = [each for each in closings if each.is_of_batch]
+        ended = [each.outcome.invocation.id for each in whole]
+        answers = self._run(
+            [
+                (self._finish, self._closing_arguments(single) if single else []),
+                (self._finish_batch, self._batch_arguments(whole) if whole else []),
+                (self._settle, [batches.PIECE, *ended] if whole else []),
+                (self._begin, self._claim_arguments(claims) if claims else []),
+            ]
+        )
+        of_single, of_whole, begun = iter(answers[0]), iter(answers[1]), answers[3]
+        closed = [bool(next(of_whole if each.is_of_batch else of_single)) for each in closings]
+        taken = [_invocation(*pair) for pair in zip(claims, begun, strict=True)]
+        return closed, [self._composed(each) for each in taken]
+
+    def _composed(self, begun: Begun) -> Begun:
+        """A batch gets its event, which is read in pieces: it may have 10,000 records."""
+        if not isinstance(begun, Invocation) or not begun.records:
+            return begun
+        pieces = [
+            self._compose.run(self._redis, begun.id, at, at + batches.PIECE - 1)
+            for at in range(0, begun.records, batches.PIECE)
+        ]
+        return replace(begun, event=batches.event(pieces))
+
+    def forget(self, known: Set[str]) -> int:
+        """Give back what the ledger has this worker hold, and it knows nothing of.
+
+        A claim's answer may be lost on its way, and a crash of Redis may undo an invocation's end.
+        Nothing may be claimed meanwhile. Returns how many were given back.
+        """
+        held: Any = self._redis.hkeys(keys.running(self._worker))
+        unknown = sorted({id.decode() for id in held}.difference(known))
+        return int(self._forget.run(self._redis, self._worker, *unknown)) if unknown else 0
 
     def _run(self, calls: list[tuple[Script, list[Argument]]]) -> list[Any]:
+        """Run scripts in their order; what has no arguments is not run, and answers nothing."""
         pipeline = self._redis.pipeline(transaction=False)
         for script, arguments in calls:
-            pipeline.evalsha(script.sha, 0, *arguments)
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
-        for at, (script, arguments) in enumerate(calls):
-            if isinstance(answers[at], NoScriptError):
-                answers[at] = script.run(self._redis, *arguments)
-            if isinstance(answers[at], Exception):
-                raise answers[at]
-        return answers
+            if arguments:
+                pipeline.evalsha(script.sha, 0, *arguments)
+        found = iter(pipeline.execute(raise_on_error=False))
+        return [self._answer(next(found), *call) if call[1] else [] for call in calls]
+
+    def _answer(self, found: Any, script: Script, arguments: list[Argument]) -> Any:
+        if isinstance(found, NoScriptError):
+            found = script.run(self._redis, *arguments)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _claim_arguments(self, claims: Iterable[Claim]) -> list[Argument]:
         arguments: list[Argument] = [self._worker, self._settings.duplicate_window]
@@ -107,6 +175,7 @@ class Ledger:
         outcome, invocation = closing.outcome, closing.outcome.invocation
         log = entries(outcome.log)
         letter = _letter(outcome, outcome.fault) if outcome.fault else None
+        destination = closing.destination
         return [
             invocation.id,
             invocation.function,
@@ -116,8 +185,35 @@ class Ledger:
             0 if closing.returned else self._delay(invocation.failures),
             _counted(closing),
             reply(outcome) if invocation.reply else "",
-            letter.render() if letter else "",
+            letter.render() if letter and not destination else "",
             letter.reason if letter else "",
+            destination,
+            _record(outcome, self._region) if destination else "",
+            len(log),
+            *log,
+        ]
+
+    def _batch_arguments(self, closings: Iterable[Closing]) -> list[Argument]:
+        arguments: list[Argument] = [self._worker]
+        for closing in closings:
+            arguments += self._one_batch(closing)
+        return arguments
+
+    def _one_batch(self, closing: Closing) -> list[Argument]:
+        outcome, invocation = closing.outcome, closing.outcome.invocation
+        log = entries(outcome.log)
+        fault = outcome.fault or (batches.NAMED if closing.failed else None)
+        return [
+            invocation.id,
+            invocation.function,
+            invocation.attempt,
+            "returned" if closing.returned else outcome.status,
+            closing.retries,
+            0 if closing.returned else self._delay(invocation.failures),
+            _counted(closing),
+            " ".join(closing.failed),
+            fault_reply(fault) if fault else "",
+            fault.reason if fault else "",
             len(log),
             *log,
         ]
@@ -142,8 +238,18 @@ def _invocation(claim: Claim, begun: list[Any]) -> Begun:
         return None
     if begun == [b"throttled"]:
         return Throttled(claim.id, claim.function)
-    event, attempt, failures, reply = begun
-    return Invocation(claim.id, claim.function, event, attempt, failures, reply == b"1")
+    event, attempt, failures, reply, age, records, chain = begun
+    return Invocation(
+        claim.id,
+        claim.function,
+        event,
+        attempt,
+        failures,
+        reply == b"1",
+        age / 1000,
+        records,
+        tuple(chain.decode().split("\n")) if chain else (),
+    )
 
 
 def reply(outcome: Outcome) -> bytes:
@@ -151,6 +257,12 @@ def reply(outcome: Outcome) -> bytes:
     if outcome.fault is None:
         return b'{"response":' + (outcome.response or b"null") + b"}"
     return fault_reply(outcome.fault)
+
+
+def fault_of(reply: bytes) -> FunctionFault:
+    """The fault that such a reply tells of."""
+    fault = orjson.loads(reply)["fault"]
+    return FunctionFault(fault["type"], fault["message"], tuple(fault["trace"]))
 
 
 def fault_reply(fault: FunctionFault) -> bytes:
@@ -165,6 +277,28 @@ def _letter(outcome: Outcome, fault: FunctionFault) -> DeadLetter:
         invocation.function,
         invocation.event,
         fault,
-        attempts=invocation.attempt,
+        attempts=_attempts(outcome),
         version=outcome.version,
     )
+
+
+def _record(outcome: Outcome, region: str) -> bytes:
+    invocation = outcome.invocation
+    record = DestinationRecord(
+        invocation.id,
+        invocation.function,
+        invocation.event,
+        outcome.fault,
+        outcome.response,
+        _attempts(outcome),
+        outcome.version,
+        region,
+    )
+    return record.render()
+
+
+def _attempts(outcome: Outcome) -> int:
+    """Attempts that reached the function: what is too old is taken, and not run."""
+    fault = outcome.fault
+    is_too_old = fault is not None and fault.type == EVENT_AGE_EXCEEDED
+    return outcome.invocation.attempt - is_too_old

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 
 from broker import message
+from broker.batches import Batching
 from broker.dead_letter import DeadLetter
 from broker.functions import DeployedFunctions
 from broker.scripts import Argument, Script
 from broker.settings import BrokerSettings
 
+if TYPE_CHECKING:  # who calls by hand does without the store
+    from broker.writer import Writer
+
 #: Answers of the script when nothing was published.
 TAKEN_OVER: Final = -1
 FUNCTIONS_CHANGED: Final = -2
+FIRED: Final = -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,21 @@ class NewInvocation:
     event: bytes
     #: Shown as the task's arguments: the object's name.
     label: str = ""
+    #: Given when it is a record of a batch.
+    batching: Batching | None = None
+    #: Further fields of its ledger entry.
+    fields: Mapping[str, str] = field(default_factory=dict)
+    #: Given when a function wrote what it is about.
+    writer: Writer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A schedule moves on: milliseconds when it was due last, and when it is due now."""
+
+    schedule: str
+    last: int
+    due: int
 
 
 @dataclass(slots=True)
@@ -39,6 +59,9 @@ class Publication:
     letters: list[DeadLetter] = field(default_factory=list)
     #: Somebody waits for the responses.
     reply: bool = False
+    firings: list[Firing] = field(default_factory=list)
+    #: Function and counter -> by how much it is raised.
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Publisher:
@@ -48,7 +71,7 @@ class Publisher:
         self._redis = redis
         self._settings = settings
         self._deployed = DeployedFunctions(redis)
-        self._script = Script("publish")
+        self._script = Script("publish", "gather")
 
     def publish(
         self, publication: Publication, generation: bytes, intake: str = "", taken: int = 0
@@ -57,8 +80,8 @@ class Publisher:
 
         `generation` is that of the functions the publication was made by.
 
-        Returns the number of invocations that were new, or `TAKEN_OVER`, or `FUNCTIONS_CHANGED`;
-        with these nothing was done.
+        Returns the number of invocations that were new, or `TAKEN_OVER`, `FUNCTIONS_CHANGED`, or
+        `FIRED`: a schedule has moved on meanwhile; with these nothing was done.
         """
         messages = list(packs(publication.invocations))
         arguments: list[Argument] = [
@@ -69,11 +92,16 @@ class Publisher:
             "1" if publication.reply else "",
             len(messages),
             len(publication.letters),
+            len(publication.firings),
         ]
+        for firing in publication.firings:
+            arguments += (firing.schedule, firing.last, firing.due)
         for pack in messages:
             arguments += _message(pack)
         for letter in publication.letters:
             arguments += (letter.id, letter.function, letter.render(), letter.reason)
+        for (function, counter), amount in publication.counts.items():
+            arguments += (function, counter, amount)
         return int(self._script.run(self._redis, *arguments))
 
     def keep(self, letter: DeadLetter) -> None:
@@ -87,10 +115,13 @@ def _message(pack: list[NewInvocation]) -> list[Argument]:
     """A message with the invocations it delivers, as the script takes them."""
     first = pack[0]
     label = first.label if len(pack) == 1 else f"{first.label} and {len(pack) - 1} more"
-    rendered = message.render(first.function, [each.id for each in pack], label)
-    arguments: list[Argument] = [first.function, rendered, len(pack)]
+    ids = [each.id for each in pack]
+    batching = first.batching
+    delivered = batching.render() if batching else message.render(first.function, ids, label)
+    arguments: list[Argument] = [first.function, delivered, len(pack)]
     for each in pack:
-        arguments += (each.id, each.event, each.label)
+        arguments += (each.id, each.event, each.label, 2 * len(each.fields))
+        arguments += (part for pair in each.fields.items() for part in pair)
     return arguments
 
 
@@ -101,11 +132,12 @@ PACK: Final = 8
 
 
 def packs(invocations: Iterable[NewInvocation]) -> Iterator[list[NewInvocation]]:
-    """Divide a round's invocations into messages, each of one function."""
-    by_function: dict[str, list[NewInvocation]] = defaultdict(list)
+    """Divide a round's invocations into messages, each of one function; records stay together."""
+    kinds: dict[tuple[str, Batching | None], list[NewInvocation]] = defaultdict(list)
     for each in invocations:
-        by_function[each.function].append(each)
-    for those in by_function.values():
+        kinds[each.function, each.batching].append(each)
+    for (_, batching), those in kinds.items():
         size = 1 if len(those) <= SHALLOW else PACK
+        size = len(those) if batching else size
         for at in range(0, len(those), size):
             yield those[at : at + size]

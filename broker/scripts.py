@@ -21,8 +21,9 @@ def _read(name: str) -> str:
 class Script:
     """One script, sent whole only when Redis does not know it yet (after a restart, say)."""
 
-    def __init__(self, name: str) -> None:
-        self.text = _read("prelude") + _read(name)
+    def __init__(self, name: str, *shared: str) -> None:
+        """`shared` are files of functions that it has in common with other scripts."""
+        self.text = "".join(map(_read, ("prelude", *shared, name)))
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, redis: Redis, *arguments: Argument) -> Any:

@@ -18,6 +18,11 @@ class BrokerSettings(Settings):
     duplicate_window: int = Field(default=600, ge=10, le=86_400)
     #: Seconds before the first retry of a failed invocation; the second waits twice as long.
     retry_delay: float = Field(default=60.0, gt=0)
+    #: Seconds before a record is sent again to a destination that did not take it; doubled each
+    #: time, up to five minutes.
+    destination_delay: float = Field(default=1.0, gt=0)
+    #: How often it is sent, before it is kept as a dead letter.
+    destination_tries: int = Field(default=12, ge=1, le=100)
     #: Events an intake takes at once.
     event_batch: int = Field(default=200, ge=1, le=5_000)
 

@@ -7,6 +7,7 @@ TypeError for a value of the wrong type, and ValueError for one outside the limi
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -28,8 +29,21 @@ _BUCKET: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _BUCKETS: Final = "3 to 63 lower-case letters, digits, '.' or '-'"
 _VARIABLE: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _LAYER: Final = r"[a-zA-Z0-9_-]{1,140}(:[1-9][0-9]{0,8})?"
+_DESTINATION: Final = (
+    r"function:[a-zA-Z0-9_-]{1,64}"
+    r"|redis:(?!bucketwheel:|function\.|unacked|_kombu)\S{1,200}"
+    r"|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/\S{0,500})?"
+    r"|https?://[^\s/?#]\S{0,999}"
+)
+_DESTINATIONS: Final = (
+    "'function:NAME', 'redis:LIST' (none of the system's own), 's3://BUCKET/PREFIX' or an http(s)"
+    " address"
+)
 #: Bytes of all names and values together: AWS Lambda's quota.
 _ENVIRONMENT: Final = 4_096
+_SCHEDULE: Final = r"rate\(\s*[1-9][0-9]*\s+(minute|hour|day)s?\s*\)|cron\([^()]{11,200}\)"
+#: Characters of a filter's pattern: AWS Lambda's quota.
+_PATTERN: Final = 4_096
 
 
 def trigger(bucket: Any, prefix: Any, suffix: Any, events: Any) -> dict[str, Any] | None:
@@ -62,6 +76,34 @@ def _environments(what: str, value: Any) -> int:
     return number(what, value, 0, 10_000, "environments")
 
 
+def batches(size: Any, window: Any, bucket: Any) -> dict[str, int]:
+    """The size of batches and their window, by their names."""
+    found = {
+        "batch_size": number("batch_size", size, 1, 10_000, "records"),
+        "batch_window": number("batch_window", window, 0, 300, "seconds"),
+    }
+    if bucket is None and (size > 1 or window):
+        raise TypeError("@function: batch_size and batch_window need a bucket")
+    if size > 10 and window < 1:
+        raise ValueError(
+            f"@function: a batch_size of {size:,} needs a batch_window of at least 1 second;"
+            " without one it must be at most 10"
+        )
+    return found
+
+
+def schedules(expressions: Any, catch_up: Any) -> tuple[dict[str, Any], ...]:
+    """Schedules by the names that a configuration has; what fields may hold, deployment says."""
+    found = _texts("schedule", expressions)
+    for each in found:
+        match("schedule", each, _SCHEDULE, "rate(5 minutes), cron(0 8 * * ? *), or several of such")
+    if len(found) > 10:
+        raise ValueError(f"@function: schedule must be at most 10, not {len(found)}")
+    if flag("schedule_catch_up", catch_up) and not found:
+        raise TypeError("@function: schedule_catch_up needs a schedule")
+    return tuple({"expression": each, "catch_up": catch_up} for each in found)
+
+
 def layers(layers: Any) -> tuple[str, ...]:
     """Layers, each `name` or `name:version`."""
     found = _texts("layers", layers)
@@ -70,6 +112,47 @@ def layers(layers: Any) -> tuple[str, ...]:
     if len(found) > 5:
         raise ValueError(f"@function: layers must be at most 5, not {len(found)}")
     return found
+
+
+def filters(patterns: Any, bucket: Any) -> tuple[str, ...]:
+    """Patterns of AWS's event filtering, as JSON; deployment looks at their operators."""
+    if isinstance(patterns, (str, Mapping)) or not isinstance(patterns, Sequence):
+        raise TypeError(f"@function: filters must be several patterns, not {patterns!r}")
+    if patterns and bucket is None:
+        raise TypeError("@function: filters need a bucket")
+    if len(patterns) > 5:
+        raise ValueError(f"@function: filters must be at most 5, not {len(patterns)}")
+    return tuple(_filter(each) for each in patterns)
+
+
+def _filter(pattern: Any) -> str:
+    if not isinstance(pattern, (str, Mapping)):
+        raise TypeError(f"@function: each of filters must be a dict or JSON, not {pattern!r}")
+    try:
+        text = pattern if isinstance(pattern, str) else _json(pattern)
+        found = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"@function: {pattern!r:.200} in filters is not JSON: {error}") from None
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"@function: {pattern!r:.200} in filters must have at least one field")
+    if len(text) > _PATTERN:
+        raise ValueError(
+            f"@function: each of filters must have at most {_PATTERN:,} characters, not"
+            f" {len(text):,}"
+        )
+    return text
+
+
+def _json(pattern: Mapping[str, Any]) -> str:
+    return json.dumps(dict(pattern), allow_nan=False, ensure_ascii=False)
+
+
+def destination(what: str, value: Any) -> str | None:
+    """Where records of invocations go; None: nowhere."""
+    if value is None:
+        return None
+    match(what, value, _DESTINATION, _DESTINATIONS)
+    return str(value)
 
 
 def writes(patterns: Any) -> tuple[str, ...]:
@@ -127,6 +210,15 @@ def number(what: str, value: Any, least: int, most: int, unit: str) -> int:
         raise TypeError(f"@function: {what} must be an int, not {value!r}")
     if not least <= value <= most:
         raise ValueError(f"@function: {what} must be {least:,} to {most:,} {unit}, not {value:,}")
+    return value
+
+
+def choice(what: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of several words."""
+    if not isinstance(value, str):
+        raise TypeError(f"@function: {what} must be a str, not {value!r}")
+    if value not in allowed:
+        raise ValueError(f"@function: {what} must be {' or '.join(allowed)}, not {value!r}")
     return value
 
 

@@ -34,11 +34,20 @@ class Declaration:
     triggers: tuple[dict[str, Any], ...] = ()
     writes: tuple[str, ...] | None = None
     maximum_retry_attempts: int = 2
+    maximum_event_age: int = 21_600
+    on_success: str | None = None
+    on_failure: str | None = None
     reserved_concurrency: int | None = None
     provisioned_concurrency: int = 0
     snap_start: bool = False
     layers: tuple[str, ...] = ()
     ephemeral_storage: int = 512
+    filters: tuple[str, ...] = ()
+    order: str = "none"
+    recursive_loop: str = "Terminate"
+    batch_size: int = 1
+    batch_window: int = 0
+    schedules: tuple[dict[str, Any], ...] = ()
 
 
 @overload
@@ -58,11 +67,21 @@ def function(
     environment: Mapping[str, str] | None = None,
     writes: str | Sequence[str] | None = None,
     maximum_retry_attempts: int = 2,
+    maximum_event_age: int = 21_600,
+    on_success: str | None = None,
+    on_failure: str | None = None,
     reserved_concurrency: int | None = None,
     provisioned_concurrency: int = 0,
     snap_start: bool = False,
     layers: str | Sequence[str] = (),
     ephemeral_storage: int = 512,
+    filters: Sequence[Mapping[str, Any] | str] = (),
+    order: str = "none",
+    recursive_loop: str = "Terminate",
+    batch_size: int = 1,
+    batch_window: int = 0,
+    schedule: str | Sequence[str] = (),
+    schedule_catch_up: bool = False,
 ) -> Callable[[Handler], Handler]: ...
 
 
@@ -80,11 +99,21 @@ def function(
     environment: Mapping[str, str] | None = None,
     writes: str | Sequence[str] | None = None,
     maximum_retry_attempts: int = 2,
+    maximum_event_age: int = 21_600,
+    on_success: str | None = None,
+    on_failure: str | None = None,
     reserved_concurrency: int | None = None,
     provisioned_concurrency: int = 0,
     snap_start: bool = False,
     layers: str | Sequence[str] = (),
     ephemeral_storage: int = 512,
+    filters: Sequence[Mapping[str, Any] | str] = (),
+    order: str = "none",
+    recursive_loop: str = "Terminate",
+    batch_size: int = 1,
+    batch_window: int = 0,
+    schedule: str | Sequence[str] = (),
+    schedule_catch_up: bool = False,
 ) -> Any:
     """Declare a Lambda handler `f(event, context)` as a function; it stays callable as it is.
 
@@ -99,11 +128,22 @@ def function(
         environment: Environment variables.
         writes: `bucket` or `bucket/prefix`, where it may write; without it, anywhere in `bucket`.
         maximum_retry_attempts: 0 to 2, after 1 and 2 minutes.
+        maximum_event_age: Seconds, 60 to 21,600, after which an event is given up.
+        on_success: Where the record of an invocation goes that nobody waits for, when it has
+            succeeded: `function:NAME`, `redis:LIST`, `s3://BUCKET/PREFIX`, or `https://...`.
+        on_failure: The same, when it is given up; without it, it is kept as a dead letter.
         reserved_concurrency: How many invocations may run at once; 0 pauses the function.
         provisioned_concurrency: How many environments are kept warm.
         snap_start: Fork environments from one that has imported the code already.
         layers: `name`, at its newest version at deployment, or `name:2`; up to 5, the last wins.
         ephemeral_storage: Megabytes of `/tmp`, 512 to 10,240.
+        filters: AWS's event filtering patterns, up to 5, for the event's record: any must match.
+        order: `key`: of one key, an older write is not delivered once a newer one was handled.
+        recursive_loop: `Allow`: it may come back to itself more than 16 times.
+        batch_size: 1 to 10,000 records that come in one event.
+        batch_window: 0 to 300 seconds that the first of them waits for the others.
+        schedule: `rate(5 minutes)`, `cron(0 8 * * ? *)` in UTC, or several of such.
+        schedule_catch_up: Make up, once, for what was due while nothing ran.
 
     Raises:
         TypeError: an argument is of the wrong type, or what is decorated is no handler.
@@ -119,12 +159,24 @@ def function(
         "maximum_retry_attempts": arguments.number(
             "maximum_retry_attempts", maximum_retry_attempts, 0, 2, "retries"
         ),
+        "maximum_event_age": arguments.number(
+            "maximum_event_age", maximum_event_age, 60, 21_600, "seconds"
+        ),
+        "on_success": arguments.destination("on_success", on_success),
+        "on_failure": arguments.destination("on_failure", on_failure),
         **arguments.concurrency(reserved_concurrency, provisioned_concurrency),
         "snap_start": arguments.flag("snap_start", snap_start),
         "layers": arguments.layers(layers),
         "ephemeral_storage": arguments.number(
             "ephemeral_storage", ephemeral_storage, 512, 10_240, "megabytes"
         ),
+        "filters": arguments.filters(filters, bucket),
+        "order": arguments.choice("order", order, ("none", "key")),
+        "recursive_loop": arguments.choice(
+            "recursive_loop", recursive_loop, ("Terminate", "Allow")
+        ),
+        **arguments.batches(batch_size, batch_window, bucket),
+        "schedules": arguments.schedules(schedule, schedule_catch_up),
     }
     if name is not None:
         arguments.match("name", name, arguments.NAME, "1 to 64 letters, digits, '-' or '_'")

@@ -9,8 +9,10 @@ import threading
 import warnings
 from typing import Final
 
+from broker.deliverer import Deliverer
 from broker.intake import Intake
 from broker.settings import BrokerSettings
+from broker.watch import Watch
 from bucketwheel.settings import LOOPBACK, UpSettings
 from storage.configuration import uploads
 from storage.errors import StorageError
@@ -26,11 +28,15 @@ _FLOWER_TASKS: Final = 10_000
 
 
 def run_intake() -> None:
-    """Assert what the store must have, then move events until SIGTERM or SIGINT."""
+    """Assert what the store must have, then move events until SIGTERM or SIGINT.
+
+    A deliverer and a watch run beside it.
+    """
     storage = StorageSettings.read()
     deployments = uploads(storage.system_bucket)
     store = FunctionStore(storage)
     intake = Intake(BrokerSettings.read(), store.all, deployments, storage.s3_region)
+    deliverer = Deliverer(BrokerSettings.read(), storage, store.load)
     stopping = threading.Event()
 
     def stop(*_: object) -> None:
@@ -39,13 +45,21 @@ def run_intake() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    while not stopping.is_set() and not _assert_store(store, storage):
+    mended: set[str] = set()
+    while not stopping.is_set() and not _assert_store(store, storage, mended):
         stopping.wait(1.0)
+    watch = Watch(BrokerSettings.read(), storage, store.all, sorted(mended))
+    deliverer.start()
+    watch.start()
     intake.start()
+    watch.stop()
+    deliverer.stop()
 
 
-def _assert_store(store: FunctionStore, storage: StorageSettings) -> bool:
+def _assert_store(store: FunctionStore, storage: StorageSettings, mended: set[str]) -> bool:
     """Make the system bucket, and the roles and rules of all functions; whether that worked.
+
+    Buckets that had not told their functions of all writes are added to `mended`.
 
     A deployment may change functions meanwhile: whoever reads functions after the change wins, so
     they are read again until they stay.
@@ -55,6 +69,7 @@ def _assert_store(store: FunctionStore, storage: StorageSettings) -> bool:
         rules = BucketRules(storage)
         known = None
         while known != (known := store.all()):
+            mended.update(rules.mend_for(known.values()))
             rules.ensure_for(known.values())
         roles = Roles(storage)
         for each in known.values():

@@ -18,7 +18,7 @@ from storage.settings import StorageSettings
 
 def connect(settings: StorageSettings) -> Minio:
     """A client with the platform's own rights, whose calls end when the store is silent."""
-    host, secure = _address(settings)
+    host, secure = address(settings)
     return Minio(
         host,
         settings.s3_access_key,
@@ -31,7 +31,7 @@ def connect(settings: StorageSettings) -> Minio:
 
 def administration(settings: StorageSettings) -> MinioAdmin:
     """A client of the store's administration: users, policies, targets."""
-    host, secure = _address(settings)
+    host, secure = address(settings)
     secret = settings.s3_secret_key.get_secret_value()
     return MinioAdmin(
         endpoint=host,
@@ -72,6 +72,7 @@ def asking(what: str) -> Iterator[None]:
         raise StoreUnavailable(f"{what}: the object store said: {reason}") from error
 
 
-def _address(settings: StorageSettings) -> tuple[str, bool]:
+def address(settings: StorageSettings) -> tuple[str, bool]:
+    """Host with port, and whether it speaks TLS."""
     parts = urlsplit(str(settings.s3_endpoint))
     return parts.netloc, parts.scheme == "https"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from datetime import datetime
@@ -15,6 +16,8 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+
+from storage.schedules import compiled
 
 EventName = Literal[
     "ObjectCreated:Put",
@@ -64,12 +67,32 @@ def _within_quota(variables: dict[str, str]) -> dict[str, str]:
     return variables
 
 
+def _not_ours(destination: str) -> str:
+    """Records must not get between what the system keeps in the same Redis."""
+    if re.match(r"redis:(bucketwheel:|function\.|unacked|_kombu)", destination):
+        raise ValueError(f"{destination!r} is a list of the system's own: use another name")
+    return destination
+
+
 def _one_version_each(layers: tuple[str, ...]) -> tuple[str, ...]:
     names = [each.partition(":")[0] for each in layers]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"layer {name!r} is named {names.count(name)} times")
     return layers
+
+
+def _schedule(expression: str) -> str:
+    compiled(expression)
+    return expression
+
+
+def _json(text: str) -> str:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r:.200} is not JSON: {error}") from None
+    return text
 
 
 FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -120,9 +143,13 @@ Destination = Annotated[
     str,
     StringConstraints(
         pattern=r"^(function:[a-zA-Z0-9_-]{1,64}|redis:[^\s]{1,200}"
-        r"|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]{0,500})?|https?://[^\s]{1,1000})$"
+        r"|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]{0,500})?"
+        r"|https?://[^\s/?#][^\s]{0,999})$"
     ),
+    AfterValidator(_not_ours),
 ]
+ScheduleExpression = Annotated[str, Field(max_length=256), AfterValidator(_schedule)]
+ScheduleInput = Annotated[str, Field(max_length=8_192), AfterValidator(_json)]
 #: AWS's event filtering, JSON. https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 FilterPattern = Annotated[str, StringConstraints(min_length=2, max_length=4_096)]
 
@@ -144,9 +171,11 @@ class Schedule(_Frozen):
     """When a function is invoked by the clock."""
 
     #: AWS's `rate(5 minutes)` or `cron(0 8 * * ? *)`, in UTC.
-    expression: str = Field(min_length=6, max_length=256)
+    expression: ScheduleExpression
     #: Whether what was due while the system was down is made up for, once.
     catch_up: bool = False
+    #: The event, JSON; None: as EventBridge tells of a schedule.
+    input: ScheduleInput | None = None
 
 
 class Layer(_Frozen):
@@ -205,6 +234,40 @@ class _Function(_Frozen):
     provisioned_concurrency: Concurrency = 0
     #: Whether environments are forked from one that has imported the code already.
     snap_start: bool = False
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        if self.order == "key" and self.batch_size > 1:
+            raise ValueError("order by key is for records that are delivered alone: batch size 1")
+        return self
+
+    @model_validator(mode="after")
+    def _has_time_to_gather(self) -> Self:
+        if self.batch_size > 10 and self.batch_window < 1:
+            raise ValueError(
+                f"a batch size of {self.batch_size:,} needs a batch window of at least 1 s; without"
+                " one it is at most 10"
+            )
+        if self.batch_window >= self.maximum_event_age:
+            raise ValueError(
+                f"a batch window of {self.batch_window} s must be shorter than the maximum event"
+                f" age, {self.maximum_event_age:,} s"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scheduled_apart(self) -> Self:
+        expressions = [each.expression for each in self.schedules]
+        for each in expressions:
+            if expressions.count(each) > 1:
+                raise ValueError(f"{each} is there {expressions.count(each)} times")
+        return self
+
+    @model_validator(mode="after")
+    def _told_alone(self) -> Self:
+        if self.on_success is not None and self.batch_size > 1:
+            raise ValueError("on_success is for events that are delivered alone: batch size 1")
+        return self
 
     @model_validator(mode="after")
     def _within_reserved(self) -> Self:

@@ -9,6 +9,7 @@ They differ in `eventSource`, the prefix of `eventName`, the region, and the key
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote_plus, unquote_plus
 
@@ -59,6 +60,7 @@ class _Source(_Part):
 
 
 class _Record(_Part):
+    eventSource: str = ""
     eventName: str = Field(min_length=1)
     eventTime: str = ""
     userIdentity: _Principal = _Principal()
@@ -77,6 +79,12 @@ class _Webhook(_Part):
 
 
 _ACCESS: Final = TypeAdapter(list[_Access])
+
+#: MinIO's own name; its sequencers are times, of so many digits until the year 2554.
+_MINIO: Final = "minio:s3"
+_DIGITS: Final = 16
+#: The version id of an object in a bucket that is not versioned, as listings have it.
+_NO_VERSION: Final = "null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +108,29 @@ class EventRecord:
     _source: _Record
 
     @property
+    def written(self) -> datetime | None:
+        """When the object was written, to the millisecond; None where the store does not tell.
+
+        MinIO's sequencer is the object's modification time in nanoseconds, hexadecimal, whose
+        milliseconds a listing tells too.
+        """
+        is_time = self._source.eventSource == _MINIO and len(self.sequencer) == _DIGITS
+        if not is_time or not self.event.startswith("ObjectCreated:"):
+            return None
+        return datetime.fromtimestamp(int(self.sequencer, 16) // 1_000_000 / 1_000, UTC)
+
+    @property
     def identity(self) -> str:
-        """The same for every telling of one event; a removal may have no sequencer of its own."""
+        """The same for every telling of one event, and for the object when it is found by listing.
+
+        Of a write it holds only what a listing tells as well: two writes of the same bytes under
+        one key in one millisecond count as one. A removal may have no sequencer of its own.
+        """
+        written = self.written
+        if written is not None:
+            version = "" if self.version_id == _NO_VERSION else self.version_id
+            moment = written.isoformat(timespec="milliseconds")
+            return "\0".join([self.bucket, self.key, version, moment, self.etag])
         parts = [self.bucket, self.key, self.version_id, self.sequencer, self.event]
         if not self.sequencer or self.event.startswith("ObjectRemoved"):
             parts += [self.request_id, self._source.eventTime]
@@ -109,9 +138,10 @@ class EventRecord:
 
     def aws_event(self, region: str) -> bytes:
         """The event an AWS handler gets: `{"Records": [record]}`, JSON."""
-        return orjson.dumps({"Records": [self._to_aws(region)]})
+        return aws_event(self.aws_record(region))
 
-    def _to_aws(self, region: str) -> dict[str, Any]:
+    def aws_record(self, region: str) -> dict[str, Any]:
+        """The record as AWS describes it."""
         source = self._source
         return {
             "eventVersion": "2.1",
@@ -147,6 +177,49 @@ class EventRecord:
         if self.version_id:
             found["versionId"] = self.version_id
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """One write, as a listing tells it."""
+
+    bucket: str
+    key: str
+    #: Empty in a bucket that is not versioned.
+    version_id: str
+    size: int
+    etag: str
+    written: datetime
+
+    def record(self, found_by: str) -> EventRecord:
+        """The event that the store would have told of it, as close as can be.
+
+        Its name is `ObjectCreated:Put`, however the object was written; the sequencer lacks what
+        is below a millisecond; who wrote, from where, and the request are not known. `found_by`
+        stands for the request's id, so that a handler can tell: `bucketwheel-sweep`.
+        """
+        nanoseconds = round(self.written.timestamp() * 1_000) * 1_000_000
+        stored = _Object(
+            key=quote_plus(self.key),
+            size=self.size,
+            eTag=self.etag,
+            versionId=self.version_id,
+            sequencer=f"{nanoseconds:016X}",
+        )
+        moment = self.written.astimezone(UTC).isoformat(timespec="milliseconds")
+        source = _Record(
+            eventSource=_MINIO,
+            eventName="ObjectCreated:Put",
+            eventTime=moment.replace("+00:00", "Z"),
+            responseElements=_Response.model_validate({"x-amz-request-id": found_by}),
+            s3=_S3(bucket=_Bucket(name=self.bucket), object=stored),
+        )
+        return _record(source)
+
+
+def aws_event(record: dict[str, Any]) -> bytes:
+    """The event of one record that AWS's way describes, JSON."""
+    return orjson.dumps({"Records": [record]})
 
 
 def parse(notification: bytes) -> tuple[EventRecord, ...]:

@@ -18,11 +18,13 @@ from minio.credentials.providers import AssumeRoleProvider
 from storage.client import administration, asking, http
 from storage.configuration import FunctionConfiguration
 from storage.settings import StorageSettings
+from storage.watermark import STATE
 
 #: How long a session lasts; it is renewed at half of that.
 SESSION: Final = timedelta(hours=12)
 #: The user that people work with: what `bucketwheel env` prints.
 PERSON: Final = "bucketwheel-user"
+_FUNCTION: Final = "bucketwheel-function-"
 
 _READ: Final = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"]
 _WRITE: Final = [
@@ -62,7 +64,7 @@ class Roles:
         """Make the user that people work with: every bucket, but the system bucket for uploads."""
         system = f"arn:aws:s3:::{self._settings.system_bucket}"
         changes = ["s3:List*", "s3:Put*", "s3:Delete*", "s3:ForceDeleteBucket"]
-        hidden = [f"{system}/{each}/*" for each in ("code", "functions", "layers")]
+        hidden = [f"{system}/{each}/*" for each in ("code", "functions", "layers", STATE)]
         statements = [
             _allow(["s3:*"], ["arn:aws:s3:::*"]),
             {"Effect": "Deny", "Action": changes, "Resource": [system]},
@@ -112,7 +114,7 @@ class Roles:
 
 def policy(configuration: FunctionConfiguration, system_bucket: str) -> list[dict[str, Any]]:
     """Read where it is triggered and where it says, write where it says; without a word, where it
-    is triggered.
+    is triggered; and put the records of its invocations where they are to go.
 
     Never anything in the system bucket: other functions' code and variables lie there.
     """
@@ -128,6 +130,9 @@ def policy(configuration: FunctionConfiguration, system_bucket: str) -> list[dic
         statements.append(_allow(_WRITE, [f"arn:aws:s3:::{pattern}*" for pattern in writes]))
     if configuration.reads:
         statements.append(_allow(_READ, [f"arn:aws:s3:::{each}*" for each in configuration.reads]))
+    told = tuple(_pattern(each) for each in _destinations(configuration))
+    if told:
+        statements.append(_allow(["s3:PutObject"], [f"arn:aws:s3:::{each}*" for each in told]))
     named = (*writes, *configuration.reads)
     seen = sorted({pattern.split("/", 1)[0] for pattern in named}.union(buckets))
     if seen:
@@ -135,10 +140,28 @@ def policy(configuration: FunctionConfiguration, system_bucket: str) -> list[dic
     return statements
 
 
+def _destinations(configuration: FunctionConfiguration) -> list[str]:
+    """Where in the store it wants the records of its invocations."""
+    named = (configuration.on_success, configuration.on_failure)
+    return [each for each in named if each is not None and each.startswith("s3://")]
+
+
+def _pattern(destination: str) -> str:
+    bucket, _, prefix = destination.removeprefix("s3://").partition("/")
+    folder = prefix.rstrip("/")
+    return f"{bucket}/{folder}/" if folder else f"{bucket}/"
+
+
 def _allow(actions: list[str], resources: list[str]) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": actions, "Resource": resources}
 
 
+def function_of(principal: str) -> str:
+    """The function whose user this is, or whose session's; empty: it is nobody's."""
+    name = principal.removeprefix(_FUNCTION)
+    return name if name != principal else ""
+
+
 def _user(name: str) -> str:
     """Never `PERSON`, whatever the function's name."""
-    return f"bucketwheel-function-{name}"
+    return _FUNCTION + name

@@ -38,6 +38,11 @@ class BucketRules:
         triggers = [trigger for each in functions for trigger in each.triggers]
         self.ensure([*triggers, uploads(self._settings.system_bucket)])
 
+    def mend_for(self, functions: Iterable[FunctionConfiguration]) -> list[str]:
+        """As `mend`, for these functions and uploads of code."""
+        triggers = [trigger for each in functions for trigger in each.triggers]
+        return self.mend([*triggers, uploads(self._settings.system_bucket)])
+
     def ensure(self, triggers: Iterable[Trigger]) -> None:
         """Make the buckets of these triggers, and have each tell exactly these triggers' events.
 
@@ -53,6 +58,36 @@ class BucketRules:
                 self._client.make_bucket(bucket)
             for bucket in sorted(wanted.keys() | buckets):
                 self._ensure_bucket(bucket, wanted.get(bucket, set()), target)
+
+    def mend(self, triggers: Iterable[Trigger]) -> list[str]:
+        """Have the buckets of these triggers tell at least these triggers' events.
+
+        Nothing is taken away: a deployment may be adding to it. A bucket that is gone stays gone.
+
+        Returns those that did not tell all of it; what was written there meanwhile is not known of.
+
+        Raises: as `ensure`.
+        """
+        wanted, mended = _events_by_bucket(triggers), []
+        target = self.target()
+        with asking("looking at bucket rules"):
+            buckets = {bucket.name for bucket in self._client.list_buckets()}
+            for bucket in sorted(wanted.keys() & buckets):
+                told = self._told(bucket, target)
+                if not wanted[bucket] <= told:
+                    self._ensure_bucket(bucket, wanted[bucket] | told, target)
+                    mended.append(bucket)
+        return mended
+
+    def _told(self, bucket: str, target: str) -> set[str]:
+        """The events that a bucket tells us of, whatever the key."""
+        rules = self._client.get_bucket_notification(bucket).queue_config_list
+        return {
+            event
+            for rule in rules
+            if rule.queue == target and not (rule.prefix_filter_rule or rule.suffix_filter_rule)
+            for event in rule.events
+        }
 
     def target(self) -> str:
         """ARN of the store's event target that is ours.

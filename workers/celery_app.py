@@ -22,8 +22,11 @@ from kombu.entity import Queue
 from broker import keys
 from broker.connection import connect
 from broker.dead_letter import undeliverable
+from broker.invocation import FunctionFault
 from broker.ledger import Ledger
+from broker.message import delivered
 from broker.publication import Publisher
+from broker.reaper import Reaper
 from broker.settings import TRANSPORT_OPTIONS, BrokerSettings
 from storage.configuration import FunctionConfiguration
 from storage.functions import FunctionStore
@@ -100,13 +103,17 @@ class Worker:
         # A restarted worker is another one: what its predecessor held must count as lost.
         id = f"{settings.worker_name}:{secrets.token_hex(4)}"
         self.supervisor = Supervisor(
-            settings, Ledger(redis, id, broker), preparation, self.deployer.deploy
+            settings,
+            Ledger(redis, id, broker, storage.s3_region),
+            preparation,
+            self.deployer.deploy,
         )
         self.lease = Lease(broker, id)
         self.report = Report(broker, id, self.supervisor.report, self.supervisor.share)
         self.watch = FunctionWatch(broker, store.all, self._use)
         self.deployer.serve(self.supervisor.trial, self.watch.run_once)
         self._publisher = Publisher(redis, broker)
+        self._reaper = Reaper(redis, storage.s3_region)
         self.app = self._make_app(broker, keys.wake(id))
 
     def start(self) -> None:
@@ -163,16 +170,22 @@ class Worker:
             self.supervisor.revoke(revoked(request))
 
     def _bury(self, queue: str, item: bytes, reason: str) -> None:
-        """Keep what is in a queue and cannot be run, with its reason."""
+        """Give up what is in a queue and cannot be run, with its reason.
+
+        With an invocation in the ledger it is given up itself: its message would be replaced, and
+        come by again and again.
+        """
         reason = f"in {queue}: {reason}"
         log.warning("kept as a dead letter: %s", reason)
-        self._publisher.keep(undeliverable(uuid.uuid4().hex, keys.WORKER, item, reason))
+        if not self._reaper.give_up(delivered(item), FunctionFault("Undeliverable", reason)):
+            self._publisher.keep(undeliverable(uuid.uuid4().hex, keys.WORKER, item, reason))
 
     def _use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Called by the watch's thread."""
         self._packages.keep_only(_packages(functions.values()))
         self._layers.keep_only(functions.values())
         self._functions = functions
+        self._reaper.use(functions)
         self.supervisor.use(functions)
         if self._consumer is not None and self._consumer.hub is not None:
             self._consumer.hub.call_soon(self._consumer.use, functions)

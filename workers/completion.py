@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from broker import keys
-from broker.invocation import FunctionFault, Outcome
+from broker.batches import NAMED, failed_records
+from broker.errors import InvalidBatchResponse
+from broker.event_age import EVENT_AGE_EXCEEDED
+from broker.invocation import FunctionFault, Invocation, Outcome
 from broker.ledger import Closing
 from storage.configuration import FunctionConfiguration
 from workers.bookkeeper import Bookkeeper
 from workers.delivery import Delivery, Run
-from workers.faults import RETURNED, REVOKED
+from workers.faults import RETURNED, REVOKED, bad_batch_response
 
 log = logging.getLogger("bucketwheel.supervisor")
 
@@ -35,11 +39,21 @@ class Completion:
 
     def close(self, run: Run, outcome: Outcome) -> None:
         """Close an attempt; an invocation that was not run (`RETURNED`) goes back in line."""
-        retries = 0 if outcome.fault == REVOKED else self._retries(run.invocation.function)
+        outcome, failed = self._judged(outcome)
+        retries = 0 if _is_final(outcome.fault) else self._retries(run.invocation.function)
         returned = outcome.fault is RETURNED
         # Whoever waits for the response is told of the failure instead.
         retried = returned or (not run.invocation.reply and run.invocation.failures < retries)
-        closing = Closing(outcome, retries, returned, run.throttled)
+        function = self.functions.get(run.invocation.function)
+        closing = Closing(
+            outcome,
+            retries,
+            returned,
+            run.throttled,
+            failed,
+            on_success=function.on_success if function else None,
+            on_failure=function.on_failure if function else None,
+        )
         self._bookkeeper.close(closing, partial(self._closed, run, outcome, retried))
 
     def fail(self, run: Run, fault: FunctionFault, log_lines: tuple[str, ...] = ()) -> None:
@@ -58,6 +72,26 @@ class Completion:
         if delivery.close(outcome, retried):
             self._post(delivery.tell_celery)
 
+    def _judged(self, outcome: Outcome) -> tuple[Outcome, tuple[str, ...]]:
+        """Which records the response of a batch's function names as failed.
+
+        Of one record alone that is a fault, and so is a response that names what it must not.
+        """
+        invocation, response = outcome.invocation, outcome.response
+        if response is None or invocation.reply or not self._is_batched(invocation):
+            return outcome, ()
+        try:
+            failed = failed_records(invocation.event, response)
+        except InvalidBatchResponse as error:
+            return replace(outcome, response=None, fault=bad_batch_response(str(error))), ()
+        if failed and not invocation.records:
+            return replace(outcome, response=None, fault=NAMED), ()
+        return outcome, failed
+
+    def _is_batched(self, invocation: Invocation) -> bool:
+        function = self.functions.get(invocation.function)
+        return invocation.records > 0 or (function is not None and function.batch_size > 1)
+
     def _retries(self, name: str) -> int:
         if name == keys.DEPLOY:
             return DEPLOY_RETRIES
@@ -73,3 +107,8 @@ class Completion:
                 run.invocation.attempt,
             )
         self.count(run.delivery, outcome, retried)
+
+
+def _is_final(fault: FunctionFault | None) -> bool:
+    """Whether there is no other try, whatever the function's configuration says."""
+    return fault is not None and (fault == REVOKED or fault.type == EVENT_AGE_EXCEEDED)

@@ -80,6 +80,12 @@ class Run:
     delivery: Delivery
     #: Whether it has had to wait for a limit of this host.
     throttled: bool = False
+    taken: float = field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it entered the ledger."""
+        return self.invocation.age + time.monotonic() - self.taken
 
 
 def delivery(args: Sequence[Any], options: dict[str, Any]) -> Delivery:

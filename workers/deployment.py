@@ -30,6 +30,8 @@ from redis.lock import Lock
 
 from broker import keys
 from broker.deployments import Deployments, DeploymentStep, Reason
+from broker.errors import FilterError
+from broker.filters import Filters
 from broker.functions import DeployedFunctions
 from broker.invocation import FunctionFault, Invocation, Outcome
 from storage.configuration import (
@@ -295,6 +297,7 @@ def _declaration(told: dict[str, Any]) -> FunctionDeclaration:
 def _configuration(
     declared: FunctionDeclaration, layers: tuple[Layer, ...], manifest: Manifest, code: _Code
 ) -> FunctionConfiguration:
+    _check_filters(declared)
     values = {
         **dict(declared),
         "environment": {**declared.environment, **manifest.environment},
@@ -307,6 +310,14 @@ def _configuration(
         return FunctionConfiguration.model_validate(values)
     except ValidationError as error:
         message = f"function {declared.name!r}: {in_words(error)}"
+        raise DeploymentFailed(_invalid(message)) from None
+
+
+def _check_filters(declared: FunctionDeclaration) -> None:
+    try:
+        Filters(declared.filters)
+    except FilterError as error:
+        message = f"function {declared.name!r}: {error}"
         raise DeploymentFailed(_invalid(message)) from None
 
 

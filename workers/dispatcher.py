@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from celery.worker import state
 
+from broker import event_age
 from broker.invocation import FunctionFault, Outcome
+from broker.lineage import Trace, trace
 from storage.configuration import FunctionConfiguration
 from storage.errors import BucketwheelError, PackageError
 from workers import contract, faults
@@ -25,7 +27,7 @@ from workers.completion import Completion, Post
 from workers.cpu import CpuMeter
 from workers.delivery import Delivery, Run
 from workers.environment import Environment
-from workers.fleet import BACK_OFF, STARTING, Fleet
+from workers.fleet import STARTING, Fleet
 from workers.preparation import Preparation, Prepared
 from workers.sandbox import Sandboxes
 from workers.scaling import CPU, Fleets, Host
@@ -40,6 +42,8 @@ PATIENCE: Final = 1.0
 
 Functions = Mapping[str, FunctionConfiguration]
 FunctionFleet = Fleet[Environment, Run]
+#: Tells the ledger whose invocation an environment has; calls back when it is told.
+TellTrace = Callable[[Trace, Callable[[], None]], None]
 #: Told which functions' queues to leave alone, whenever that changes.
 Rest = Callable[[frozenset[str]], None]
 
@@ -69,9 +73,12 @@ class Dispatcher:
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="preparation")
         self._begun = self._stopping = False
 
-    def serve_for(self, completion: Completion, post: Post, rest: Rest) -> None:
-        """Take what the worker has: where outcomes go, and who consumes queues."""
+    def serve_for(
+        self, completion: Completion, post: Post, rest: Rest, tell_trace: TellTrace
+    ) -> None:
+        """Take what the worker has: where outcomes go, who consumes queues, who tells traces."""
         self._completion, self._post, self._rest = completion, post, rest
+        self._tell_trace = tell_trace
 
     def begin(self) -> None:
         """Environments can be forked from now on."""
@@ -90,13 +97,14 @@ class Dispatcher:
     def enqueue(self, run: Run) -> None:
         """An invocation waits for an environment."""
         fleet = self._fleet(run.invocation.function)
+        fleet.back_off = 0.0
         self.fleets.enqueue(fleet, run)
         self._serve(fleet)
 
     def back_off(self, function: str) -> None:
         """The ledger says that as many run on all hosts as are reserved: leave its queue alone."""
         fleet = self._fleet(function)
-        fleet.throttled_until = time.monotonic() + BACK_OFF
+        fleet.refused(time.monotonic())
         self._look_at_queue(fleet)
 
     def use(self, functions: Functions) -> None:
@@ -213,9 +221,9 @@ class Dispatcher:
         return self._look_at_queue(fleet)
 
     def _has_next(self, fleet: FunctionFleet) -> bool:
-        """Whether something waits that Celery was not told to revoke meanwhile."""
-        while fleet.waiting and fleet.waiting[0].delivery.task_id in state.revoked:
-            self._completion.fail(self.fleets.take(fleet), faults.REVOKED)
+        """Whether something waits that is still wanted."""
+        while fleet.waiting and (fault := _unwanted(fleet, fleet.waiting[0])):
+            self._completion.fail(self.fleets.take(fleet), fault)
         return bool(fleet.waiting)
 
     def _bars(self, fleet: FunctionFleet, *, start: bool) -> str:
@@ -229,8 +237,21 @@ class Dispatcher:
         if not self._prepared[environment].serves(configuration.timeout):
             return self._end(fleet, environment)
         environment, run = self.fleets.invoke(fleet)
-        environment.invoke(run.invocation, run.delivery.timeout(configuration.timeout))
+        if run.invocation.chain or environment.traced:
+            environment.traced = bool(run.invocation.chain)
+            told = trace(run.invocation, environment.spec.id)
+            self._tell_trace(told, partial(self._hand_over, environment, run))
+        else:
+            self._hand_over(environment, run)
         return None
+
+    def _hand_over(self, environment: Environment, run: Run) -> None:
+        """Give an environment its invocation, unless it has been stopped meanwhile."""
+        if environment.state == "idle":
+            timeout = run.delivery.timeout(environment.spec.configuration.timeout)
+            environment.invoke(run.invocation, timeout)
+        else:
+            self._completion.give_back(run)
 
     def _accept(self, delivery: Delivery, pid: int) -> None:
         """Tell Celery that a message's work has begun, and where."""
@@ -334,3 +355,14 @@ def _is_current(fleet: FunctionFleet, environment: Environment) -> bool:
     """Whether an environment runs the version that is deployed now."""
     current = fleet.configuration
     return current is not None and environment.spec.configuration.version == current.version
+
+
+def _unwanted(fleet: FunctionFleet, run: Run) -> FunctionFault | None:
+    """Why an invocation is not to be run any more: Celery was told to revoke it, or it is old."""
+    if run.delivery.task_id in state.revoked:
+        return faults.REVOKED
+    configuration = fleet.configuration
+    if configuration is None or run.invocation.reply:
+        return None
+    maximum = configuration.maximum_event_age
+    return event_age.exceeded(maximum) if run.age > maximum else None

@@ -64,6 +64,8 @@ class Environment:
         self.memory = spec.configuration.memory
         self.state: State = "starting"
         self.last_used = time.monotonic()
+        #: Whether the ledger knows whose invocation it has had last.
+        self.traced = False
         self._forker = forker
         self._sandboxes = sandboxes
         self._listener = listener

@@ -103,6 +103,11 @@ def not_json() -> FunctionFault:
     return FunctionFault("Runtime.InvalidResponse", "the function's response is not JSON")
 
 
+def bad_batch_response(why: str) -> FunctionFault:
+    """The response names failed records that cannot be told, so that all have failed."""
+    return FunctionFault("Runtime.InvalidBatchResponse", why)
+
+
 def broken_off(type: str, headers: dict[str, str]) -> FunctionFault:
     """A streamed response that failed on its way: trailers tell the type, and mostly the error."""
     told = headers.get("lambda-runtime-function-error-body", "")

@@ -21,8 +21,11 @@ HELD: Final = 8
 MOST_HELD: Final = 64
 #: Seconds of work that a worker holds: as long as it takes to get more, with some to spare.
 MOMENT: Final = 0.05
-#: Seconds for which a queue is left alone once the ledger has refused an invocation.
+#: Seconds for which a queue is left alone once the ledger has refused an invocation: doubled each
+#: time until one is begun. AWS goes from 1 s to 5 min; here the most is such that what a dead host
+#: held is run again within ten seconds.
 BACK_OFF: Final = 0.2
+MOST_BACK_OFF: Final = 3.2
 
 
 class Reusable(Protocol):
@@ -80,8 +83,9 @@ class Fleet(Generic[E, W]):
     runnable: float | None = None
     #: Invocations taken from the queue that the ledger has not answered for yet.
     claimed: int = 0
-    #: Monotonic moment until when the ledger is not asked for more.
+    #: Monotonic moment until when the ledger is not asked for more, and how long that was.
     throttled_until: float = 0.0
+    back_off: float = 0.0
     #: Whether its queue is left alone, so that other workers take what this one cannot run.
     at_rest: bool = False
     #: What an invocation takes, of late; 0: nothing has ended yet.
@@ -125,12 +129,20 @@ class Fleet(Generic[E, W]):
     @property
     def spare(self) -> list[E]:
         """Idle environments that are not to be kept warm, the least recently used first."""
+        if not self.idle:
+            return []
         beyond = max(0, self.size - self.provisioned)
         return self.idle[:beyond]
 
     def took(self, seconds: float) -> None:
         """An invocation has taken so long."""
         self.seconds = (3 * self.seconds + seconds) / 4 if self.seconds else seconds
+
+    def refused(self, now: float) -> None:
+        """The ledger has refused an invocation, or several at once: as many run as are reserved."""
+        if now >= self.throttled_until:
+            self.back_off = min(2 * self.back_off or BACK_OFF, MOST_BACK_OFF)
+            self.throttled_until = now + self.back_off
 
     def rest(self, now: float) -> bool:
         """Decide anew whether its queue is left alone; returns whether that has changed."""

@@ -84,7 +84,7 @@ class Supervisor:
         """
         self._post = post
         self._completion = Completion(self._bookkeeper, post)
-        self._dispatcher.serve_for(self._completion, post, rest)
+        self._dispatcher.serve_for(self._completion, post, rest, self._bookkeeper.trace)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._zygote.start(), self._loop).result(30)
         self._loop.call_soon_threadsafe(self._dispatcher.begin)

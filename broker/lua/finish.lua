@@ -5,7 +5,8 @@
 --       id, function, attempt, status ('succeeded', 'failed', 'returned': not run, back in line),
 --       retries allowed, delay of the next retry (ms), counters to raise (names with a blank
 --       between them), reply (or ''),
---       letter (JSON, or ''), reason in one line (or ''), number of log entries, log entries...
+--       letter (JSON, or ''), reason in one line (or ''), destination (or '') of the record of
+--       its end, record (JSON), number of log entries, log entries...
 -- Returns for each 1, or 0 when the attempt is not the current one any more: then nothing was
 --       changed but the log.
 local worker = ARGV[1]
@@ -22,13 +23,18 @@ local function fail(id, fn, failures, a, counters)
     redis.call('ZADD', P .. 'delayed', moment + a.delay, id)
     redis.call('HINCRBY', counters, 'retried', 1)
   else
-    keep(id, fn, a.letter, a.reason)
+    if a.destination ~= '' then
+      tell(id, fn, a.destination, a.record)
+    else
+      keep(id, fn, a.letter, a.reason)
+    end
     close(id)
   end
 end
 
 local function finish(id, fn, a)
-  local got = redis.call('HMGET', P .. 'invocation:' .. id, 'attempt', 'failures', 'state', 'worker')
+  local got = redis.call('HMGET', P .. 'invocation:' .. id, 'attempt', 'failures', 'state', 'worker',
+    'order', 'sequencer')
   if got[1] ~= a.attempt or got[3] ~= 'running' or got[4] ~= worker then return 0 end
   release(worker, id, fn)
   local counters = P .. 'counters:' .. fn
@@ -42,7 +48,9 @@ local function finish(id, fn, a)
     fail(id, fn, tonumber(got[2]), a, counters)
   else
     redis.call('HINCRBY', counters, 'succeeded', 1)
+    if got[5] then handled(fn, got[5], got[6]) end
     if a.reply ~= '' then answer(id, a.reply) end
+    if a.destination ~= '' then tell(id, fn, a.destination, a.record) end
     close(id)
   end
   return 1
@@ -50,14 +58,15 @@ end
 
 local answers, at = {}, 2
 while at <= #ARGV do
-  local id, fn, logs = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 10])
+  local id, fn, logs = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 12])
   answers[#answers + 1] = finish(id, fn, {
     attempt = ARGV[at + 2], status = ARGV[at + 3], retries = tonumber(ARGV[at + 4]),
     delay = tonumber(ARGV[at + 5]), counted = ARGV[at + 6], reply = ARGV[at + 7],
-    letter = ARGV[at + 8], reason = ARGV[at + 9]})
+    letter = ARGV[at + 8], reason = ARGV[at + 9], destination = ARGV[at + 10],
+    record = ARGV[at + 11]})
   for n = 1, logs do
-    log(fn, ARGV[at + 10 + n])
+    log(fn, ARGV[at + 12 + n])
   end
-  at = at + 11 + logs
+  at = at + 13 + logs
 end
 return answers

@@ -1,6 +1,10 @@
 -- What the scripts share; it is put in front of each.
 local P = 'bucketwheel:'
 
+-- Seconds for which handled invocations are remembered at most; the watch forgets them earlier,
+-- when no sweep can come upon their objects any more (broker/memory.py).
+local REMEMBERED = 604800
+
 -- Milliseconds by Redis's clock, the only one that all hosts share.
 local function now()
   local time = redis.call('TIME')
@@ -26,6 +30,16 @@ local function answer(id, reply)
   redis.call('EXPIRE', P .. 'reply:' .. id, 60)
 end
 
+-- Put the record of an invocation's end into its function's outbox; a deliverer carries it.
+local function tell(id, fn, destination, record)
+  redis.call('HSET', P .. 'outgoing:' .. id, 'function', fn, 'destination', destination,
+    'record', record, 'tries', 0, 'at', now())
+  local chain = redis.call('HGET', P .. 'invocation:' .. id, 'chain')
+  if chain then redis.call('HSET', P .. 'outgoing:' .. id, 'chain', chain) end
+  redis.call('ZADD', P .. 'outbox:' .. fn, now(), id)
+  redis.call('SADD', P .. 'outboxes', fn)
+end
+
 -- A worker holds an invocation from here on; `release` ends that. The set is what the reserved
 -- concurrency of a function is counted by, over all hosts.
 local function hold(worker, id, fn)
@@ -36,6 +50,13 @@ end
 local function release(worker, id, fn)
   redis.call('HDEL', P .. 'running:' .. worker, id)
   redis.call('SREM', P .. 'concurrent:' .. fn, id)
+end
+
+-- A batch has ended; what becomes of its records is settled in pieces.
+local function end_batch(id, outcome, fault, retries, delay)
+  redis.call('HSET', P .. 'invocation:' .. id, 'state', 'settling', 'outcome', outcome,
+    'fault', fault, 'retries', retries, 'delay', delay)
+  redis.call('SADD', P .. 'settling', id)
 end
 
 -- Close a ledger entry: the invocation has ended.

@@ -25,7 +25,8 @@ def build(folder: Path, work: Path, tell: Tell, target: str) -> list[Path]:
     tell(f"building {folder / 'Makefile'}, build-{target}")
     copy, artifacts = copied(folder, work), work / "artifacts"
     artifacts.mkdir()
-    variables = {"ARTIFACTS_DIR": str(artifacts)}
+    # Of a make that has started us, nothing is handed on.
+    variables = {"ARTIFACTS_DIR": str(artifacts), "MAKEFLAGS": "", "MAKELEVEL": "0"}
     _MAKE.run([f"build-{target}"], copy, tell, f"{folder} cannot be built", variables)
     if not any(artifacts.iterdir()):
         raise BuildError(f"{folder}: make build-{target} put nothing into $ARTIFACTS_DIR")

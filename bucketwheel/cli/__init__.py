@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from bucketwheel.cli import functions, layers, processes, runtimes, status, system
+from bucketwheel.cli import dead, functions, layers, processes, runtimes, status, sweep, system
 from bucketwheel.cli.options import data_option
 from bucketwheel.errors import FunctionError
 from storage.errors import BucketwheelError
@@ -82,6 +82,9 @@ for _command in (
     layers.layer,
     layers.list_layers,
     status.status,
+    dead.dead,
+    sweep.sweep,
+    sweep.replay,
     processes.intake,
     processes.worker,
     processes.flower,

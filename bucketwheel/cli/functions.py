@@ -48,20 +48,21 @@ def _variable(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
 def deploy(
     path: Path, environment: dict[str, str], parameters: dict[str, str], timeout: float
 ) -> None:
-    """Deploy the functions that a Python file, a folder or an AWS SAM template declares.
+    """Deploy functions: a file, a folder or a template.
 
+    A Python file or folder declares them by @function, an AWS SAM template.yaml in its Resources.
     What the code needs is built into the package first: requirements.txt by pip, and for a
     template's functions package.json by npm, go.mod by Go, pom.xml by Maven, or a Makefile. Until
     the new version is active, and whenever it cannot be, the one before goes on serving.
     """
-    from bucketwheel.cli.output import trigger
+    from bucketwheel.cli.output import sources
     from bucketwheel.deploy import Deploy
     from bucketwheel.instance import fill_environment
 
     fill_environment()
     for function in Deploy(tell).run(path, environment, timeout, parameters):
-        keys = "; ".join(trigger(t.bucket, t.prefix, t.suffixes) for t in function.triggers)
-        click.echo(f"{function.name} version {function.version}: {keys or 'invoked by hand'}")
+        by = sources(function) or "invoked by hand"
+        click.echo(f"{function.name} version {function.version}: {by}")
 
 
 @click.command("functions")
@@ -69,7 +70,7 @@ def deploy(
 @json_option
 def list_functions(as_json: bool) -> None:
     """List the functions that are deployed."""
-    from bucketwheel.cli.output import at, print_json, print_table, trigger
+    from bucketwheel.cli.output import at, print_json, print_table, sources
     from bucketwheel.instance import fill_environment
     from storage.functions import FunctionStore
     from storage.settings import StorageSettings
@@ -87,7 +88,7 @@ def list_functions(as_json: bool) -> None:
             each.name,
             each.version,
             each.runtime,
-            "; ".join(trigger(t.bucket, t.prefix, t.suffixes) for t in each.triggers) or "-",
+            sources(each) or "-",
             f"{each.memory:,}",
             each.timeout,
             at(each.deployed_at),

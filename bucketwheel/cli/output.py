@@ -13,6 +13,8 @@ import orjson
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from storage.configuration import FunctionConfiguration, FunctionDeclaration
+
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
@@ -49,6 +51,12 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> RenderableT
 def at(moment: datetime) -> str:
     """A moment in this machine's time, as people write it."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def sources(function: FunctionDeclaration | FunctionConfiguration) -> str:
+    """What invokes a function beside hands, in a few letters; empty: nothing."""
+    triggers = [trigger(each.bucket, each.prefix, each.suffixes) for each in function.triggers]
+    return "; ".join([*triggers, *(each.expression for each in function.schedules)])
 
 
 def trigger(bucket: str, prefix: str, suffixes: Iterable[str]) -> str:

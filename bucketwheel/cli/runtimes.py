@@ -11,7 +11,7 @@ from bucketwheel.cli.options import json_option
 @json_option
 @click.pass_context
 def runtimes(context: click.Context, as_json: bool) -> None:
-    """List the runtimes of this host, and what is missing for the others."""
+    """List runtimes, and what is missing for others."""
     if context.invoked_subcommand is not None:
         return
     from dataclasses import asdict

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 INTERVAL: Final = 0.5
 READING: Final = 5.0
 
+#: What is shown of the watch.
+_WATCHED: Final = {"watermark", "settled", "pending", "swept_at", "why", "seen", "found"}
 _COUNTS: Final = (
     "queued", "running", "warm", "cold_starts", "throttled",
     "retrying", "succeeded", "failed", "dead",
@@ -61,8 +63,12 @@ def _deployed() -> list[str]:
 def _status(redis: Redis, functions: list[str]) -> dict[str, Any]:
     from broker import keys
     from broker.counters import known_queues, overview, workers_alive
+    from broker.dead_letters import DeadLetters
     from broker.fleets import hosts
+    from broker.outbox import waiting
+    from broker.watch_state import WatchState
 
+    watched = WatchState.read(redis)
     # The platform's own, and those that are gone: shown only while there is something to see.
     others = {keys.DEPLOY, keys.INTAKE, keys.WORKER, *known_queues(redis)}.difference(functions)
     remarkable = [
@@ -74,6 +80,9 @@ def _status(redis: Redis, functions: list[str]) -> dict[str, Any]:
         "workers": workers_alive(redis),
         "hosts": [{"worker": id, **asdict(each)} for id, each in hosts(redis).items()],
         "events_waiting": redis.llen(keys.EVENTS),
+        "dead_letters": DeadLetters(redis).count(),
+        "records_waiting": waiting(redis),
+        "watch": watched.model_dump(mode="json", include=_WATCHED) if watched else None,
         "functions": [asdict(each) for each in [*overview(redis, functions), *remarkable]],
     }
 
@@ -104,6 +113,29 @@ def _head(found: dict[str, Any]) -> Iterator[str]:
         )
         yield f"{'':<15} {host['isolation']}; {host['limits']}"
     yield f"events waiting  {found['events_waiting']}"
+    yield from _sweeps(found["watch"])
+    if found["records_waiting"]:
+        yield f"records waiting {found['records_waiting']:,} for their destinations"
+    if found["dead_letters"]:
+        yield f"dead letters    {found['dead_letters']:,} are kept: bucketwheel dead list"
+
+
+def _sweeps(watch: dict[str, Any] | None) -> Iterator[str]:
+    """Until when all uploads are known to be handed over, and what the last sweep was for."""
+    from datetime import datetime
+
+    from bucketwheel.cli.output import at
+
+    if watch is None:
+        yield "nothing lost    not known: no intake has looked yet"
+        return
+    due = f"; a sweep is due: {watch['pending']}" if watch["pending"] else ""
+    yield f"nothing lost    until {at(datetime.fromisoformat(watch['watermark']))}{due}"
+    if watch["swept_at"]:
+        yield (
+            f"last sweep      {at(datetime.fromisoformat(watch['swept_at']))}: {watch['why']};"
+            f" {watch['seen']:,} keys, {watch['found']:,} invocations had been lost"
+        )
 
 
 def _table(found: dict[str, Any]) -> RenderableType:

@@ -11,11 +11,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 
 from bucketwheel.arguments import REMOVALS, STARS, WRITES
+from bucketwheel.template.destinations import destination
 from storage.configuration import (
+    BatchSize,
+    BatchWindow,
     BucketName,
     Concurrency,
+    Destination,
     EphemeralStorage,
+    EventAge,
     EventName,
+    FilterPattern,
     FunctionName,
     HandlerName,
     LayerName,
@@ -23,6 +29,8 @@ from storage.configuration import (
     Memory,
     RetryAttempts,
     RuntimeName,
+    ScheduleExpression,
+    ScheduleInput,
     Timeout,
     Variables,
 )
@@ -156,12 +164,30 @@ class _Filter(_Properties):
     s3_key: _Rules = Field(alias="S3Key")
 
 
+class _Pattern(_Properties):
+    pattern: FilterPattern
+
+
+class _FilterCriteria(_Properties):
+    filters: tuple[_Pattern, ...] = Field(default=(), max_length=5)
+
+
 class S3EventProperties(_Properties):
-    """A trigger."""
+    """A trigger. AWS has filters and batches on other sources only; they mean the same here."""
 
     bucket: BucketName
     events: Annotated[tuple[EventName, ...], BeforeValidator(_event_names), Field(min_length=1)]
     filter: _Filter | None = None
+    filter_criteria: _FilterCriteria = _FilterCriteria()
+    batch_size: BatchSize = 1
+    maximum_batching_window_in_seconds: BatchWindow = 0
+    #: Taken, since what a batch's function answers of failed records is heeded in any case.
+    function_response_types: tuple[Literal["ReportBatchItemFailures"], ...] = ()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Patterns of which a record must match one."""
+        return tuple(each.pattern for each in self.filter_criteria.filters)
 
     def value(self, rule: str) -> str:
         """What keys begin or end with."""
@@ -174,6 +200,49 @@ class S3Event(_Properties):
 
     type: Literal["S3"]
     properties: S3EventProperties
+
+
+class ScheduleProperties(_Properties):
+    """A schedule.
+
+    https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-schedule.html
+    """
+
+    schedule: ScheduleExpression
+    input: ScheduleInput | None = None
+    enabled: bool = True
+    state: Literal["ENABLED", "DISABLED"] = "ENABLED"
+    name: Any = None
+    description: Any = None
+
+
+class _FlexibleTimeWindow(_Properties):
+    mode: Literal["OFF"]
+
+
+class ScheduleV2Properties(ScheduleProperties):
+    """A schedule of EventBridge Scheduler; what it has beyond the other kind is not supported."""
+
+    schedule: ScheduleExpression = Field(alias="ScheduleExpression")
+    schedule_expression_timezone: Literal["UTC"] = "UTC"
+    flexible_time_window: _FlexibleTimeWindow | None = None
+
+
+class ScheduleEvent(_Properties):
+    """An event source of a function."""
+
+    type: Literal["Schedule"]
+    properties: ScheduleProperties
+
+
+class ScheduleV2Event(_Properties):
+    """An event source of a function."""
+
+    type: Literal["ScheduleV2"]
+    properties: ScheduleV2Properties
+
+
+Event = Annotated[S3Event | ScheduleEvent | ScheduleV2Event, Field(discriminator="type")]
 
 
 class _OfBucket(_Properties):
@@ -226,8 +295,22 @@ class _SnapStart(_Properties):
     apply_on: Literal["PublishedVersions", "None"] = "None"
 
 
+class _Destinations(_Properties):
+    on_success: Annotated[Destination | None, BeforeValidator(destination)] = None
+    on_failure: Annotated[Destination | None, BeforeValidator(destination)] = None
+
+
 class _EventInvoke(_Properties):
     maximum_retry_attempts: RetryAttempts = 2
+    maximum_event_age_in_seconds: EventAge = 21_600
+    destination_config: _Destinations = _Destinations()
+
+
+class Extras(_Properties):
+    """What AWS has no words for: `Metadata: {Bucketwheel: {...}}` of a function."""
+
+    order: Literal["none", "key"] = "none"
+    schedule_catch_up: bool = False
 
 
 class FunctionProperties(_Properties):
@@ -247,10 +330,22 @@ class FunctionProperties(_Properties):
     snap_start: _SnapStart = _SnapStart()
     layers: LayerReferences = ()
     event_invoke_config: _EventInvoke = _EventInvoke()
-    events: dict[str, S3Event] = {}
+    events: dict[str, Event] = {}
     policies: Annotated[tuple[Policy, ...] | None, BeforeValidator(_policies)] = None
+    recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
     package_type: Literal["Zip"] = "Zip"
     architectures: tuple[Literal["x86_64"]] = ("x86_64",)
+
+    @property
+    def triggers(self) -> list[S3EventProperties]:
+        """Its events of objects."""
+        return [each.properties for each in self.events.values() if isinstance(each, S3Event)]
+
+    @property
+    def schedules(self) -> list[ScheduleProperties]:
+        """Its events of the clock, but for those that are disabled."""
+        given = [each.properties for each in self.events.values() if not isinstance(each, S3Event)]
+        return [each for each in given if each.enabled and each.state == "ENABLED"]
 
 
 # -- others ----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from bucketwheel.template.resources import (
     MEANINGLESS,
     MEANINGLESS_TYPES,
     BucketProperties,
+    Extras,
     FunctionProperties,
     LayerProperties,
     Parameter,
@@ -99,10 +100,16 @@ class _Reading:
         shared, own = self._meant(id, FUNCTION, self._text.globals.function, resource.properties)
         given = merged(self._resolved("Globals: Function", shared), self._resolved(id, own))
         properties = self._model(id, FunctionProperties, given)
-        declared = self._at(id, lambda: declaration(properties, self._name(id)))
+        extras = self._extras(id, resource)
+        declared = self._at(id, lambda: declaration(properties, self._name(id), extras))
         if properties.snap_start.apply_on != "None" and not declared.snap_start:
             self._remark(id, f"SnapStart has no meaning here for {properties.runtime}")
         return declared, self._code(id, resource, properties)
+
+    def _extras(self, id: str, resource: Resource) -> Extras:
+        given = resource.metadata.get("Bucketwheel", {})
+        place = f"{id}: Metadata.Bucketwheel"
+        return self._at(place, lambda: Extras.model_validate(self._resolve(given)))
 
     def _layer(self, id: str, resource: Resource) -> tuple[LayerDeclaration, Code]:
         (given,) = self._meant(id, LAYER, resource.properties)
@@ -278,15 +285,25 @@ def _unsupported_method(method: str) -> str:
     )
 
 
+def _place(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Without an event's type, which stands behind its name."""
+    return (*loc[:2], *loc[3:]) if loc[:1] == ("Events",) else loc
+
+
 def _in_words(error: ValidationError) -> str:
     """The first fault, with the property's place and what it was."""
     fault = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in fault["loc"])
+    place = ".".join(str(part) for part in _place(fault["loc"]))
     given, reason = fault["input"], fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         reason = "it is not supported here"
     elif fault["type"] == "missing":
         reason = "it is missing"
+    elif fault["type"] == "union_tag_not_found":
+        place, reason = f"{place}.Type", "it is missing"
+    elif fault["type"] == "union_tag_invalid":
+        place, known = f"{place}.Type", fault["ctx"]["expected_tags"]
+        reason = f"{fault['ctx']['tag']!r} is not supported here; these are: {known}"
     elif fault["type"] == "literal_error":
         reason = f"{given!r:.100} is not supported here; {fault['ctx']['expected']} is"
     elif isinstance(given, str) and fault["type"] != "value_error":

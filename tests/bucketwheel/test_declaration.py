@@ -153,6 +153,29 @@ def test_events_have_awss_names_and_a_star_means_finished_writes(
         ({"layers": ["a b"]}, ValueError, "each of layers must be a layer's 'name' or"),
         ({"layers": 7}, TypeError, "layers must be a str or several"),
         ({"layers": list("abcdef")}, ValueError, "layers must be at most 5, not 6"),
+        ({"order": "size"}, ValueError, "order must be none or key, not 'size'"),
+        ({"order": None}, TypeError, "order must be a str, not None"),
+        ({"recursive_loop": "allow"}, ValueError, "recursive_loop must be Terminate or Allow"),
+        ({"batch_size": 10}, TypeError, "batch_size and batch_window need a bucket"),
+        ({"bucket": "photos", "batch_size": 0}, ValueError, "must be 1 to 10,000 records, not 0"),
+        ({"bucket": "photos", "batch_window": 301}, ValueError, "must be 0 to 300 seconds"),
+        ({"bucket": "photos", "batch_size": 11}, ValueError, "needs a batch_window of at least 1"),
+        ({"schedule": "daily"}, ValueError, r"schedule must be rate\(5 minutes\)"),
+        ({"schedule": ["rate(1 day)"] * 11}, ValueError, "schedule must be at most 10, not 11"),
+        ({"schedule": 5}, TypeError, "schedule must be a str or several"),
+        ({"schedule_catch_up": True}, TypeError, "schedule_catch_up needs a schedule"),
+        ({"filters": [{"a": ["b"]}]}, TypeError, "filters need a bucket"),
+        ({"bucket": "photos", "filters": {"a": ["b"]}}, TypeError, "filters must be several"),
+        ({"bucket": "photos", "filters": [7]}, TypeError, "each of filters must be a dict or JSON"),
+        ({"bucket": "photos", "filters": ["{"]}, ValueError, "in filters is not JSON"),
+        ({"bucket": "photos", "filters": [{"a": {1}}]}, ValueError, "in filters is not JSON"),
+        ({"bucket": "photos", "filters": [{}]}, ValueError, "must have at least one field"),
+        ({"bucket": "photos", "filters": [{"a": ["b"]}] * 6}, ValueError, "at most 5, not 6"),
+        (
+            {"bucket": "photos", "filters": [{"a": ["b" * 4096]}]},
+            ValueError,
+            "at most 4,096 characters",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_where_they_are_written(
@@ -218,6 +241,8 @@ def test_what_is_declared_is_configured() -> None:
         "provisioned_concurrency": 2,
         "snap_start": True,
         "ephemeral_storage": 1024,
+        "order": "key",
+        "recursive_loop": "Allow",
     }
     told = json.loads(json.dumps(declaration._told(_declared(**asked, layers="fonts:2"))))
     fonts = Layer(name="fonts", version=2, code_sha256="1" * 64)
@@ -228,6 +253,54 @@ def test_what_is_declared_is_configured() -> None:
     assert declared.layers == ("fonts:2",)
     assert {name: getattr(found, name) for name in asked} == asked
     assert (found.layers, found.runtime, found.upload) == ((fonts,), PYTHON, "1A")
+
+
+def test_batches_and_schedules_are_configured() -> None:
+    """One schedule is as good as several, and all of a function catch up or none."""
+    cron = "cron(0 8 ? * MON-FRI *)"
+    declared = _declared(
+        bucket="photos",
+        batch_size=100,
+        batch_window=20,
+        schedule=["rate(5 minutes)", cron],
+        schedule_catch_up=True,
+    )
+    told = json.loads(json.dumps(declaration._told(declared)))
+    manifest = Manifest(modules=("photos",))
+    found = _configuration(_declaration(told), (), manifest, _Code("0" * 64, "1A"))
+
+    assert (found.batch_size, found.batch_window) == (100, 20)
+    assert [(each.expression, each.catch_up) for each in found.schedules] == [
+        ("rate(5 minutes)", True),
+        (cron, True),
+    ]
+
+
+def test_a_bad_schedule_is_refused_at_deployment() -> None:
+    """With the function and the field."""
+    declared = _declared(schedule="cron(0 25 * * ? *)")
+    with pytest.raises(DeploymentFailed, match=r"'handler'.*'25' is no hour: these are 0 to 23"):
+        _declaration(json.loads(json.dumps(declaration._told(declared))))
+
+
+def test_filters_are_dicts_or_json() -> None:
+    """Either way they are told as JSON, which is what is kept."""
+    pattern = {"s3": {"object": {"key": [{"prefix": "é"}]}}}
+    found = _declared(bucket="photos", filters=[pattern, json.dumps(pattern)])
+
+    assert [json.loads(each) for each in found.filters] == [pattern, pattern]
+
+
+def test_a_bad_filter_is_refused_at_deployment() -> None:
+    """With the function, the filter and the field."""
+    declared = _declared(bucket="photos", filters=[{"s3": [{"begins": "a"}]}])
+    with pytest.raises(DeploymentFailed, match=r"'handler': filter 1: s3: 'begins' is no operator"):
+        _configuration(
+            _declaration(json.loads(json.dumps(declaration._told(declared)))),
+            (),
+            Manifest(modules=("photos",)),
+            _Code("0" * 64, "1A"),
+        )
 
 
 @settings(deadline=None)
@@ -296,6 +369,17 @@ def test_all_functions_are_told_in_the_order_of_the_code(describe: Describe) -> 
 
     found = describe("photos", photos=HEAD + code)
 
+    delivery: dict[str, Any] = {
+        "maximum_event_age": 21_600,
+        "on_success": None,
+        "on_failure": None,
+        "filters": [],
+        "order": "none",
+        "recursive_loop": "Terminate",
+        "batch_size": 1,
+        "batch_window": 0,
+        "schedules": [],
+    }
     assert found["functions"] == [
         {
             "name": "crop",
@@ -311,6 +395,7 @@ def test_all_functions_are_told_in_the_order_of_the_code(describe: Describe) -> 
             "snap_start": True,
             "layers": ["fonts", "pillow:2"],
             "ephemeral_storage": 1024,
+            **delivery,
         },
         {
             "name": "by_hand",
@@ -326,6 +411,7 @@ def test_all_functions_are_told_in_the_order_of_the_code(describe: Describe) -> 
             "snap_start": False,
             "layers": [],
             "ephemeral_storage": 512,
+            **delivery,
         },
     ]
 

@@ -16,7 +16,7 @@ from bucketwheel.errors import PackingError, TemplateError
 from bucketwheel.template import packing
 from bucketwheel.template.document import LARGEST
 from bucketwheel.template.template import Template, find, read
-from storage.configuration import WRITING_EVENTS, FunctionDeclaration
+from storage.configuration import WRITING_EVENTS, FunctionDeclaration, Schedule
 from workers.manifest import read_manifest
 
 FUNCTION = "AWS::Serverless::Function"
@@ -156,6 +156,15 @@ def test_a_function_is_declared_as_the_template_says(folder: Path) -> None:
         "provisioned_concurrency": 2,
         "snap_start": True,
         "layers": ("fonts:3", "live-library"),
+        "maximum_event_age": 21_600,
+        "on_success": None,
+        "on_failure": None,
+        "filters": (),
+        "order": "none",
+        "recursive_loop": "Terminate",
+        "batch_size": 1,
+        "batch_window": 0,
+        "schedules": (),
     }
     assert code.path == folder / "code"
     assert (by_hand.name, by_hand.writes, by_hand.reads) == ("ByHand", None, ())
@@ -171,6 +180,49 @@ def test_each_s3_event_is_a_trigger(folder: Path) -> None:
     assert written.events == WRITING_EVENTS
     assert (removed.bucket, removed.prefix, removed.suffixes) == ("other-bucket", "", ())
     assert removed.events == ("ObjectRemoved:Delete",)
+
+
+def test_batches_and_schedules_are_those_of_the_template(folder: Path) -> None:
+    """In SAM's words for the sources that have them; what is disabled does not run."""
+    found = _function(
+        folder,
+        CROP
+        + "      Events:\n"
+        + "        Up: {Type: S3, Properties: {Bucket: photos, Events: s3:ObjectCreated:*,\n"
+        + "          BatchSize: 100, MaximumBatchingWindowInSeconds: 20,\n"
+        + "          FunctionResponseTypes: [ReportBatchItemFailures]}}\n"
+        + "        Often: {Type: Schedule, Properties: {Schedule: rate(5 minutes), Name: often}}\n"
+        + "        Never: {Type: Schedule, Properties: {Schedule: rate(1 day), Enabled: false}}\n"
+        + "        Daily: {Type: ScheduleV2, Properties: {Input: '{\"a\": 1}',\n"
+        + "          ScheduleExpression: 'cron(0 8 * * ? *)', FlexibleTimeWindow: {Mode: 'OFF'}}}\n"
+        + "        Gone: {Type: ScheduleV2, Properties: {State: DISABLED,\n"
+        + "          ScheduleExpression: rate(1 hour)}}\n"
+        + "    Metadata: {Bucketwheel: {ScheduleCatchUp: true}}\n",
+    )
+
+    assert (found.batch_size, found.batch_window) == (100, 20)
+    assert found.schedules == (
+        Schedule(expression="rate(5 minutes)", catch_up=True),
+        Schedule(expression="cron(0 8 * * ? *)", catch_up=True, input='{"a": 1}'),
+    )
+    assert [each.bucket for each in found.triggers] == ["photos"]
+
+
+def test_filters_loops_and_order_are_those_of_the_template(folder: Path) -> None:
+    """Order by key is not AWS's: it stands in the function's Metadata."""
+    found = _function(
+        folder,
+        CROP
+        + "      RecursiveLoop: Allow\n"
+        + "      Events: {Up: {Type: S3, Properties: {Bucket: photos, Events: s3:ObjectCreated:*,"
+        + ' FilterCriteria: {Filters: [{Pattern: \'{"eventName": ["x"]}\'}]}}}}\n'
+        + "    Metadata: {Bucketwheel: {Order: key}}\n",
+    )
+
+    assert found.filters == ('{"eventName": ["x"]}',)
+    assert (found.recursive_loop, found.order) == ("Allow", "key")
+    refused = _refused(folder, CROP + "    Metadata: {Bucketwheel: {Order: size}}\n")
+    assert refused.startswith("Crop: Metadata.Bucketwheel: Order: 'size' is not supported here")
 
 
 def test_layers_and_buckets_are_those_of_the_template(folder: Path) -> None:
@@ -284,7 +336,7 @@ def test_functions_of_cloudformation_are_resolved(folder: Path, written: str, me
         ),
         (
             "Events: {Api: {Type: Api, Properties: {Path: /, Method: get}}}",
-            "Events.Api.Type: 'Api' is not supported here; 'S3' is",
+            "Events.Api.Type: 'Api' is not supported here; these are: 'S3', 'Schedule',",
         ),
         (
             "Events: {Up: {Type: S3, Properties: {Bucket: photos, Events: s3:ObjectTagging:*}}}",
@@ -298,6 +350,44 @@ def test_functions_of_cloudformation_are_resolved(folder: Path, written: str, me
             "Events: {Up: {Type: S3, Properties: {Bucket: !Ref P, Events: s3:ObjectCreated:*}}}",
             "Events: 'P' is no parameter and no resource of the template",
         ),
+        (
+            "Events: {Up: {Type: S3, Properties: {Bucket: photos, Events: s3:ObjectCreated:*,"
+            ' FilterCriteria: {Filters: [{Pattern: \'{"s3": [{"begins": 1}]}\'}]}}}}',
+            "FilterCriteria: filter 1: s3: 'begins' is no operator",
+        ),
+        (
+            "Events:\n"
+            "        A: {Type: S3, Properties: {Bucket: photos, Events: s3:ObjectCreated:*}}\n"
+            "        B: {Type: S3, Properties: {Bucket: films, Events: s3:ObjectCreated:*,"
+            ' FilterCriteria: {Filters: [{Pattern: \'{"a": ["b"]}\'}]}}}',
+            "FilterCriteria must be the same for each of its S3 events",
+        ),
+        (
+            "Events: {Api: {Properties: {Path: /, Method: get}}}",
+            "Events.Api.Type: it is missing",
+        ),
+        (
+            "Events: {Daily: {Type: Schedule, Properties: {Schedule: daily}}}",
+            "Events.Daily.Properties.Schedule: 'daily' is neither rate(5 minutes) nor",
+        ),
+        (
+            "Events: {At: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 day),"
+            " ScheduleExpressionTimezone: Europe/Rome}}}",
+            "Events.At.Properties.ScheduleExpressionTimezone: 'Europe/Rome' is not supported here",
+        ),
+        (
+            "Events: {Up: {Type: S3, Properties: {Bucket: photos, Events: s3:ObjectCreated:*,"
+            " BatchSize: 100}}}",
+            "a batch size of 100 needs a batch window",
+        ),
+        (
+            "Events:\n"
+            "        A: {Type: S3, Properties: {Bucket: photos, Events: s3:ObjectCreated:*}}\n"
+            "        B: {Type: S3, Properties: {Bucket: films, Events: s3:ObjectCreated:*,"
+            " BatchSize: 2}}",
+            "BatchSize must be the same for each of its S3 events",
+        ),
+        ("RecursiveLoop: Never", "RecursiveLoop: 'Never' is not supported here"),
         ("Layers: [a, 'a:2']", "Layers: layer 'a' is named 2 times"),
         ("Layers: [arn:aws:lambda:eu-west-1:1:layer:a:2]", "Layers.0: String should match"),
         ("Environment: {Variables: {A-B: x}}", "Environment.Variables.A-B.[key]: "),

@@ -54,6 +54,7 @@ def test_what_is_left_out_is_as_lambda_has_it() -> None:
         ("maximum_retry_attempts", 0, 2),
         ("reserved_concurrency", 0, 10_000),
         ("provisioned_concurrency", 0, 10_000),
+        ("batch_window", 0, 300),
     ],
 )
 def test_lambdas_limits_are_ours(name: str, least: int, most: int) -> None:
@@ -98,6 +99,25 @@ def test_bad_values_are_refused_by_name(name: str, value: Any) -> None:
         _configuration(**{name: value})
 
     assert _place(refused.value).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"batch_size": 11}, "needs a batch window of at least 1 s"),
+        ({"batch_size": 10_001, "batch_window": 1}, "batch_size"),
+        ({"batch_window": 60, "maximum_event_age": 60}, "shorter than the maximum event age"),
+        ({"schedules": [{"expression": "rate(1 day)"}] * 2}, "is there 2 times"),
+        ({"schedules": [{"expression": "rate(1 days)"}]}, "1 goes with day"),
+        ({"schedules": [{"expression": "rate(1 day)", "input": "{"}]}, "is not JSON"),
+    ],
+)
+def test_batches_and_schedules_that_could_not_be_are_refused(
+    values: dict[str, Any], reason: str
+) -> None:
+    """As AWS refuses them; and records that would be too old once their window is over."""
+    with pytest.raises(ValidationError, match=reason):
+        _configuration(**values)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, get_args
 from urllib.parse import quote_plus, unquote_plus
 
@@ -20,7 +21,7 @@ from redis import Redis
 from broker import keys
 from storage.configuration import EventName, Trigger
 from storage.errors import EventFormatError, StorageError
-from storage.events import EventRecord, parse
+from storage.events import EventRecord, ListedObject, parse
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
 from tests.conftest import wait_until
@@ -286,13 +287,38 @@ def test_the_same_event_told_twice_has_one_identity() -> None:
         ("s3.bucket.name", "other"),
         ("s3.object.key", "other"),
         ("s3.object.versionId", "other"),
-        ("s3.object.sequencer", "18EAE9F729C8AA66"),
-        ("eventName", "s3:ObjectCreated:Copy"),
+        ("s3.object.sequencer", "18EAE9F729D7ECA5"),  # a millisecond later
+        ("s3.object.eTag", "other"),
+        ("eventName", "s3:ObjectRemoved:Delete"),
     ],
 )
 def test_another_event_has_another_identity(part: str, value: str) -> None:
     """An upload taken for a replay would be lost."""
     assert _one(RECORD).identity != _one(_with(part, value)).identity
+
+
+def test_a_write_is_known_by_what_a_listing_tells_of_it() -> None:
+    """Its bucket, key, version, time to the millisecond, and tag; so that a sweep can know it."""
+    listed = ListedObject(
+        bucket="photos",
+        key="in/a b.jpg",
+        version_id="b1a2",
+        size=5,
+        etag="5d41402abc4b2a76b9719d911017c592",
+        written=datetime.fromtimestamp(0x18EAE9F729C8AA65 // 1_000_000 / 1_000, UTC),
+    )
+    copied = _with("eventName", "s3:ObjectCreated:Copy")
+
+    assert listed.record("test").identity == _one(RECORD).identity == _one(copied).identity
+
+
+def test_a_sequencer_that_is_no_time_is_taken_whole() -> None:
+    """Of another store's, nothing is known but that it tells writes apart."""
+    first, second = _with("eventSource", "aws:s3"), _with("eventSource", "aws:s3")
+    second["s3"]["object"]["sequencer"] = "18EAE9F729C8AA66"
+
+    assert _one(first).written is None
+    assert _one(first).identity != _one(second).identity
 
 
 @pytest.mark.parametrize("event", ["ObjectRemoved:Delete", "ObjectCreated:Put"])

@@ -270,3 +270,20 @@ def test_the_target_is_the_one_that_pushes_to_our_list(rules: BucketRules) -> No
     """Its ARN is the store's to say: a region may be in it."""
     assert rules.target().startswith("arn:minio:sqs:")
     assert rules.target().endswith(":BUCKETWHEEL:redis")
+
+
+def test_mending_tells_which_buckets_were_silent_and_takes_nothing_away(
+    rules: BucketRules, store: Minio
+) -> None:
+    """A rule that is missing or says too little is mended; what more is told goes on."""
+    more = Trigger(bucket="more", events=(*WRITING_EVENTS, "ObjectRemoved:Delete"))
+    rules.ensure([Trigger(bucket="photos"), Trigger(bucket="less"), more])
+    store.delete_bucket_notification("photos")
+    rules.ensure([Trigger(bucket="less", events=("ObjectCreated:Put",)), more])
+    wanted = [Trigger(bucket=each) for each in ("photos", "less", "more", "gone")]
+
+    assert rules.mend(wanted) == ["less", "photos"]
+    assert rules.mend(wanted) == []
+    assert _events(store, "photos") == _events(store, "less") == WRITES
+    assert _events(store, "more") == {*WRITES, "s3:ObjectRemoved:Delete"}
+    assert not store.bucket_exists("gone")

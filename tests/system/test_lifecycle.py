@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from bucketwheel.errors import FunctionError
 from bucketwheel.testing import System
 from tests.conftest import wait_until
-from tests.system.conftest import Call, deployed, logged
+from tests.system.conftest import Call, deployed, logged, wait_for
 from tests.system.notes import NOTE, Notes, listening
 
 CODE = f"""
@@ -36,6 +37,11 @@ CODE = f"""
         if "stay" in event:
             time.sleep(600)
         return [calls, mark.read_text() if mark.exists() else None]
+
+    @function(timeout=3, maximum_retry_attempts=0)
+    def linger(event, context):
+        note_down(f"linger {os.getpid()}")
+        time.sleep(600)
 
     @function
     def polite(event, context):
@@ -116,6 +122,21 @@ def test_a_timeout_resets_all_but_tmp(call: Call, system: System) -> None:
     assert fault.message.endswith("Task timed out after 2.00 seconds")
     assert call("remember", {}) == [1, "in time"]
     assert "Init Duration" not in logged(system, "remember").splitlines()[-1]
+
+
+def test_a_deadline_holds_while_redis_is_away(call: Call, system: System, notes: Notes) -> None:
+    """The supervisor waits for nobody: what has had its time is ended, and told of afterwards."""
+    call("linger", {}, wait=False)
+    wait_until(lambda: notes.count("linger"), "it has begun")
+    pid = int(next(iter(notes.count("linger"))).split()[1])
+    redis = system.instance.children["redis"]
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        wait_until(lambda: not psutil.pid_exists(pid), "it is ended")
+    finally:
+        os.kill(redis, signal.SIGCONT)
+
+    wait_for(system, "linger", failed=1)
 
 
 def test_initialisation_over_ten_seconds_is_retried_in_the_invocation(

@@ -37,14 +37,20 @@ COMMANDS = {
     "up": "Start MinIO, Redis, intake, worker and Flower",
     "down": "Stop the system",
     "env": "Print variables",
-    "deploy": "Deploy the functions",
+    "deploy": "Deploy functions",
     "functions": "List the functions",
     "invoke": "Run a function",
     "logs": "Show what a function's invocations logged",
-    "status": "Show workers",
+    "layer": "Publish layers",
+    "layers": "List the layers",
+    "status": "Show hosts",
+    "dead": "Look at what was given up",
+    "sweep": "Run functions for uploads",
+    "replay": "Run a function again",
     "intake": "Run an intake",
     "worker": "Run this host's worker",
     "flower": "Run Flower",
+    "runtimes": "List runtimes",
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from broker.invocation import Invocation, Outcome
 from broker.ledger import Begun, Claim, Closing
+from broker.lineage import Trace
 from tests.conftest import wait_until
 from workers.bookkeeper import BATCH, Bookkeeper
 
@@ -20,6 +21,8 @@ class _Ledger:
     def __init__(self) -> None:
         self.away = threading.Event()
         self.trips: list[tuple[int, int]] = []
+        self.traces: list[Trace] = []
+        self.refused = threading.Event()
 
     def exchange(
         self, closings: Sequence[Closing], claims: Sequence[Claim]
@@ -29,6 +32,12 @@ class _Ledger:
         self.trips.append((len(closings), len(claims)))
         begun = [Invocation(each.id, each.function, b"{}", 1) for each in claims]
         return [True] * len(closings), list(begun)
+
+    def trace(self, traces: Sequence[Trace]) -> None:
+        if self.away.is_set():
+            self.refused.set()
+            raise ConnectionError("away")
+        self.traces += traces
 
 
 @pytest.fixture
@@ -90,3 +99,28 @@ def test_a_stop_carries_what_is_left(loop: asyncio.AbstractEventLoop) -> None:
     bookkeeper.stop(5.0)
 
     assert sum(closings for closings, _ in ledger.trips) == 10
+
+
+def test_a_trace_is_told_before_its_invocation_is_handed_over(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """A handler's write may come back before it ends: while Redis is away it does not begin."""
+    ledger, handed = _Ledger(), threading.Event()
+    ledger.away.set()
+    bookkeeper = Bookkeeper(ledger, loop)  # type: ignore[arg-type]
+    trace = Trace("e1", ("crop 1",))
+    known: list[Trace] = []
+
+    def hand_over() -> None:
+        known.extend(ledger.traces)
+        handed.set()
+
+    bookkeeper.trace(trace, hand_over)
+    bookkeeper.start()
+    wait_until(ledger.refused.is_set, "it was tried in vain")
+    assert not handed.is_set()
+    ledger.away.clear()
+    wait_until(handed.is_set, "it is handed over")
+    bookkeeper.stop(5.0)
+
+    assert known == [trace]
