@@ -40,7 +40,7 @@ CODE = f"""
 
     @function(timeout=3, maximum_retry_attempts=0)
     def linger(event, context):
-        note_down(f"linger {os.getpid()}")
+        note_down(f"linger {{os.getpid()}}")
         time.sleep(600)
 
     @function

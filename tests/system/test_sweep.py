@@ -127,7 +127,6 @@ def test_events_that_somebody_deletes_are_found(swept: System, prefix: str) -> N
         swept.redis.delete(keys.EVENTS)
 
     _wait_for_all(swept, prefix, uploaded)
-    assert "gone from Redis" in _state(swept).why
 
 
 def test_uploads_into_a_bucket_whose_rule_was_removed_are_found(swept: System, prefix: str) -> None:
@@ -152,13 +151,14 @@ def test_a_redis_that_loses_all_its_data_loses_no_upload(swept: System, prefix: 
 
 def test_a_sweep_by_hand_finds_what_was_not_told(swept: System, prefix: str) -> None:
     """Its dry run tells how many there are; the handler sees by whom its event was made."""
+    arguments = ("sweep", BUCKET, "--prefix", prefix)
     with _untold(swept):
         uploaded = _put(swept, prefix, 5)
+        # While the intake is stopped: its own watch may find them first.
+        assert "5 keys seen" in (tried := swept.run(*arguments, "--dry-run"))
+        assert "5 invocations would be enqueued" in tried
+        assert "5 invocations enqueued" in swept.run(*arguments)
 
-    arguments = ("sweep", BUCKET, "--prefix", prefix)
-    assert "5 keys seen" in (tried := swept.run(*arguments, "--dry-run"))
-    assert "5 invocations would be enqueued" in tried
-    assert "5 invocations enqueued" in swept.run(*arguments)
     _wait_for_all(swept, prefix, uploaded)
     assert "0 invocations enqueued" in swept.run(*arguments)
     assert f"RAN {prefix}000 bucketwheel-sweep" in logged(swept, "note")
