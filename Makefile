@@ -1,12 +1,13 @@
 # Bucketwheel: every gate is one command. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench check clean
+.PHONY: help setup demo test lint format bench chaos check clean
 
 # The object store, run unmodified: its last version upstream, built from source by Go.
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 
 PYTHON ?= python3
+MINUTES ?= 3
 BIN := .venv/bin
 TESTS ?= tests
 export MINIO_VERSION PYTHON
@@ -39,5 +40,9 @@ bench: setup ## Measure the figures, each beside its comparison (about 30 minute
 	@$(BIN)/python -c "import matplotlib, numpy" 2>/dev/null || $(BIN)/pip install --quiet -e '.[bench]'
 	@$(BIN)/python -m benchmarks $(FIGURES)
 
+chaos: setup ## Break a system under load, and account for all uploads: make chaos SEED=7 MINUTES=3
+	@$(BIN)/python -c "import matplotlib" 2>/dev/null || $(BIN)/pip install --quiet -e '.[bench]'
+	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES)
+
 clean: ## Remove what the other commands made, but not data in .bucketwheel
-	@rm -rf .venv .tools build *.egg-info .*_cache .hypothesis demo-output benchmarks/results
+	@rm -rf .venv .tools build *.egg-info .*_cache .hypothesis demo-output benchmarks/results chaos*.png chaos-logs

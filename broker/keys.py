@@ -35,6 +35,8 @@
 | `workers`                     | set    | ids (`name:start`) of workers that may hold | worker              |
 |                               |        | invocations                                 |                     |
 | `worker:<id>:alive`           | string | expires when the worker is dead             | worker              |
+| `reaping`                     | hash   | last, since: ms of the latest round of any  | intake              |
+|                               |        | reaper, and of the first after an absence   |                     |
 | `running:<worker>`            | hash   | id -> function, what the worker holds       | worker, reaper      |
 | `concurrent:<function>`       | set    | ids of its invocations that workers hold    | worker, reaper      |
 | `fleets:<worker>`             | hash   | function -> its environments there (JSON);  | worker              |

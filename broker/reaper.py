@@ -50,7 +50,7 @@ class Reaper:
         self._giving_up = GivingUp(redis, region)
         self._requeue, self._inherit = Script("requeue"), Script("inherit")
         self._bury, self._prune = Script("bury"), Script("prune")
-        self._settle = Script("settle")
+        self._settle, self._pulse = Script("settle"), Script("pulse")
 
     def use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Take the deployed functions as they now are: they say what is too old."""
@@ -58,11 +58,12 @@ class Reaper:
 
     def run_once(self) -> int:
         """Look for all five kinds; returns the number of invocations put back."""
+        tells_dead = self._pulse.run(self._redis)
         self.give_back_events()
         self.give_up_old()
         self.settle_batches()
-        put_back = self.close_batches() + self.retry_due()
-        return put_back + self.bury_workers() + self.replace_lost_messages()
+        put_back = self.close_batches() + self.retry_due() + self.replace_lost_messages()
+        return put_back + (self.bury_workers() if tells_dead else 0)
 
     def retry_due(self) -> int:
         """Queue the invocations whose delay is over."""

@@ -22,7 +22,7 @@ from workers.programs import place_of, program_of
 from workers.sandbox import EnvironmentSpec, Sandbox
 from workers.user_pool import UserPool
 from workers.view import visible_paths
-from workers.zygote_protocol import Capture, End, Fork, Tmp, write_program
+from workers.zygote_protocol import Alive, Capture, End, Fork, Tmp, write_program
 
 log = logging.getLogger("bucketwheel.zygote")
 
@@ -30,6 +30,8 @@ log = logging.getLogger("bucketwheel.zygote")
 _LAST: Final = 10.0
 #: Seconds for the process to begin.
 _BEGIN: Final = 60.0
+#: Seconds between signs of life.
+_BEAT: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,15 @@ class Zygote:
             refused = f"it has not begun within {_BEGIN:g} s"
         if refused:
             self._lose()
+        self._beat(channel)
         return refused
+
+    def _beat(self, channel: Channel) -> None:
+        """Say that the worker lives: while it stands still, its work is given to others."""
+        if channel is self._channel:
+            with suppress(ZygoteLost):
+                channel.send(Alive())
+            asyncio.get_running_loop().call_later(_BEAT, self._beat, channel)
 
     def _on_lost(self) -> None:
         had_begun = self._channel is not None and self._channel.ready.done()

@@ -55,6 +55,7 @@ from workers.environment_process import Birth
 from workers.fork_server import ForkServer
 from workers.view import VIEW, View
 from workers.zygote_protocol import (
+    Alive,
     Capture,
     End,
     Ended,
@@ -70,6 +71,9 @@ from workers.zygote_protocol import (
 
 #: Seconds between looks whether all has ended that was killed.
 LOOK = 0.02
+#: Seconds without a sign of life from the worker. Its lease lapses a second later at the earliest:
+#: nothing that it has begun may go on when others run its work.
+SILENCE = 3.0
 #: Seconds for the last of an ending worker's environments to go.
 LAST = 5.0
 
@@ -83,6 +87,8 @@ class Zygote(ForkServer):
         self._endings = Endings("/proc" if view is None else VIEW + "/proc")
         #: Users that have had a process since this one began.
         self._used: set[int] = set()
+        #: When the worker last gave a sign of life; None: it gives none.
+        self._heard: float | None = None
 
     def take(self, message: Message, descriptors: list[int]) -> None:
         """Do what the worker asks."""
@@ -95,16 +101,32 @@ class Zygote(ForkServer):
         elif isinstance(message, End):
             self._used.add(message.uid)
             self._endings.add(Ending(message.uid, message.serial, message.close, message.whole))
+        elif isinstance(message, Alive):
+            self._heard = time.monotonic()
 
     def look(self) -> float | None:
-        """End what is to end; returns in how many seconds to look again."""
+        """End what is to end; returns in how many seconds to look again.
+
+        Raises:
+            ConnectionError: the worker stands still.
+        """
         for each in self._endings.take_ended():
             if each.close:
                 self._used.discard(each.uid)
                 if self._view is not None:
                     self._view.remove_tmp(each.uid)
             send(self.channel, Ended(each.serial, each.uid))
-        return LOOK if self._endings else None
+        silent = self._hears_nothing()
+        return LOOK if self._endings else silent
+
+    def _hears_nothing(self) -> float | None:
+        """Seconds until the worker has given no sign of life for too long."""
+        if self._heard is None:
+            return None
+        left = self._heard + SILENCE - time.monotonic()
+        if left > 0 or select.select([self.channel], [], [], 0)[0]:  # it may be us who stood still
+            return max(left, LOOK)
+        raise ConnectionAbortedError("the worker stands still")
 
     def end_everything(self) -> None:
         """The worker has gone: so must all that it had begun."""
@@ -186,7 +208,7 @@ def main(descriptor: int, isolation: str, hidden: str, paths: list[str]) -> None
     zygote = Zygote(channel, view)
     try:
         become = zygote.serve()
-    except ConnectionError:  # the worker has gone while it was told something
+    except ConnectionError:  # the worker has gone, or stands still
         become = None
     if become is None:
         zygote.end_everything()

@@ -6,6 +6,7 @@ Standard library only: both sides import it. Descriptors travel with a message.
                       Capture   log pipe, program, channel           → Forked, later Exited
                       Tmp                                            → Lent, with a mount
                       End                                            → Ended
+                      Alive, each second
     to a snapshot     Fork      log pipe, program[, control group][, /tmp]  → Forked, later Exited
 
 A program is a file in memory that only the forked child reads: what the zygote reads itself, it
@@ -99,6 +100,11 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The worker lives, and renews its lease."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """It can fork from now on; or it never will, and why."""
 
@@ -139,9 +145,10 @@ class Ended:
     uid: int
 
 
-Message = Fork | Capture | Tmp | End | Ready | Forked | Lent | Exited | Ended
+Message = Fork | Capture | Tmp | End | Alive | Ready | Forked | Lent | Exited | Ended
 _KINDS: Final[dict[str, type[Any]]] = {
-    each.__name__: each for each in (Fork, Capture, Tmp, End, Ready, Forked, Lent, Exited, Ended)
+    each.__name__: each
+    for each in (Fork, Capture, Tmp, End, Alive, Ready, Forked, Lent, Exited, Ended)
 }
 
 

@@ -49,7 +49,7 @@ local function begin(id, fn, reserved, message)
     'at', 'order', 'sequencer', 'generation', 'chain')
   if not got[1] or (got[5] ~= 'queued' and got[5] ~= 'running') then return {} end
   if got[5] == 'running' then
-    if redis.call('EXISTS', P .. 'worker:' .. got[6] .. ':alive') == 1 then return {} end
+    if not is_dead(got[6]) then return {} end
     release(got[6], id, fn)
     redis.call('HINCRBY', entry, 'lost', 1)
     redis.call('HSET', entry, 'state', 'queued')

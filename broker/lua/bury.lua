@@ -3,6 +3,6 @@
 -- ARGV: worker id
 -- Returns 1 when it was struck off.
 local worker = ARGV[1]
-if redis.call('EXISTS', P .. 'worker:' .. worker .. ':alive') == 1 then return 0 end
+if not is_dead(worker) then return 0 end
 if redis.call('HLEN', P .. 'running:' .. worker) > 0 then return 0 end
 return redis.call('SREM', P .. 'workers', worker)

@@ -40,6 +40,18 @@ local function tell(id, fn, destination, record)
   redis.call('SADD', P .. 'outboxes', fn)
 end
 
+-- Milliseconds between rounds of the reapers that count as an absence of Redis, and for which no
+-- worker is taken for dead after it: each renews its lease once a second.
+local GAP, GRACE = 2500, 4000
+
+-- Whether a worker is dead: its lease has lapsed, and not because nobody could renew any.
+local function is_dead(worker)
+  if redis.call('EXISTS', P .. 'worker:' .. worker .. ':alive') == 1 then return false end
+  local reaping = redis.call('HMGET', P .. 'reaping', 'last', 'since')
+  if not reaping[1] then return true end
+  return now() - reaping[1] <= GAP and now() - reaping[2] >= GRACE
+end
+
 -- A worker holds an invocation from here on; `release` ends that. The set is what the reserved
 -- concurrency of a function is counted by, over all hosts.
 local function hold(worker, id, fn)

@@ -14,7 +14,7 @@ local function still(id, fn, attempt)
   local got = redis.call('HMGET', P .. 'invocation:' .. id, 'state', 'attempt', 'worker')
   if got[1] ~= state or got[2] ~= attempt then return false end
   if state == 'running' then
-    if redis.call('EXISTS', P .. 'worker:' .. got[3] .. ':alive') == 1 then return false end
+    if not is_dead(got[3]) then return false end
     release(got[3], id, fn)
     redis.call('HINCRBY', P .. 'invocation:' .. id, 'lost', 1)
   elseif state == 'queued' then
@@ -43,10 +43,13 @@ local function give_up(id, fn, letter, reason, reply, destination, record)
   close(id)
 end
 
+-- What a dead worker had in hand was first in line, and is again, with its place in time.
 local function put(id, fn, message)
-  redis.call('HSET', P .. 'invocation:' .. id, 'state', 'queued')
-  redis.call('ZADD', P .. 'queued:' .. fn, moment, id)
-  redis.call('LPUSH', 'function.' .. fn, message)
+  local entry, was_first = P .. 'invocation:' .. id, state == 'running'
+  redis.call('HSET', entry, 'state', 'queued')
+  local since = was_first and redis.call('HGET', entry, 'at') or moment
+  redis.call('ZADD', P .. 'queued:' .. fn, since, id)
+  redis.call(was_first and 'RPUSH' or 'LPUSH', 'function.' .. fn, message)
   put_back = put_back + 1
 end
 

@@ -56,6 +56,24 @@ def test_what_a_dead_worker_held_is_queued_again(
     assert not redis.sismember(keys.WORKERS, "w1")
 
 
+def test_what_a_dead_worker_held_is_the_next_in_line(
+    redis: Redis, broker: BrokerSettings, reaper: Reaper
+) -> None:
+    """It has waited already: a backlog must not hold it up, and is not taken for lost."""
+    held = _publish(redis, broker)
+    redis.delete(keys.queue("crop"))
+    redis.sadd(keys.WORKERS, "w1")
+    Ledger(redis, "w1", broker).exchange([], [Claim(held, "crop")])
+    waiting = [_publish(redis, broker) for _ in range(3)]
+    for id in waiting:
+        _age(redis, id, 2 * PATIENCE)
+    redis.hset(keys.invocation(held), "at", int(time.time() * 1000) - 3 * PATIENCE)
+
+    assert reaper.bury_workers() == 1
+    assert _messages(redis)[-1] == held
+    assert reaper.replace_lost_messages() == 0
+
+
 def test_what_its_workers_do_not_survive_is_given_up(
     redis: Redis, broker: BrokerSettings, reaper: Reaper
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from workers.zygote_protocol import (
     MESSAGE,
+    Alive,
     Capture,
     End,
     Ended,
@@ -38,6 +39,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Capture, NUMBERS, st.text(), PLACES, NUMBERS),
     st.builds(Tmp, NUMBERS, NUMBERS, NUMBERS),
     st.builds(End, NUMBERS, NUMBERS, st.booleans()),
+    st.builds(Alive),
     st.builds(Ready, st.text()),
     st.builds(Forked, NUMBERS, NUMBERS, st.text()),
     st.builds(Lent, NUMBERS, st.text()),
