@@ -21,7 +21,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 #: Back-off between restarts, seconds; a child that lived for `STEADY` begins anew.
 FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
+LONGEST_PAUSE: Final = 4.0
 STEADY: Final = 60.0
 
 
