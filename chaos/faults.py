@@ -18,6 +18,8 @@ from chaos.world import World
 
 #: Seconds for which a process is stopped: less and more than a lease lasts (5 s).
 SHORT, LONG = 1.0, 9.0
+#: Seconds for which Redis cannot be started.
+AWAY: Final = 28.0
 #: Seconds a clock is wrong by: Celery's transport takes a message for lost after 15.
 CLOCK: Final = (-40, 40)
 
@@ -64,7 +66,7 @@ def kinds() -> list[Kind]:
         Kind("intake stopped for 1-9 s", _stop("intake")),
         Kind("zygote killed", lambda w: _one(w, w.zygotes()).kill()),
         Kind("zygote stopped for 1-9 s", lambda w: _hold(w, w.zygotes())),
-        Kind("environment killed", lambda w: _one(w, w.environments()).kill(), times=2),
+        Kind("half of the environments killed", _kill_environments, times=2),
         Kind("environment stopped for 1-9 s", lambda w: _hold(w, w.environments())),
         Kind("Redis connections cut", _cut_connections, times=2),
         Kind("Redis restarted", lambda w: _one(w, w.parts("redis")).terminate()),
@@ -100,6 +102,14 @@ def _hold(world: World, processes: Sequence[psutil.Process]) -> None:
     world.hold(_one(world, processes), world.dice.uniform(SHORT, LONG))
 
 
+def _kill_environments(world: World) -> None:
+    """Most have nothing in hand: of many killed, some have."""
+    for each in world.environments():
+        if world.dice.random() < 1 / 2:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
 def _cut_connections(world: World) -> None:
     """A third of all connections, those of MinIO among them."""
     with world.redis() as redis:
@@ -110,13 +120,13 @@ def _cut_connections(world: World) -> None:
 
 
 def _take_redis_away(world: World) -> None:
-    """End it, and let it not start: `up` tries again after 0.5, 1, 2, 4, 8 and 16 s."""
+    """End it, and let it not start; `up` then tries again within 4 s."""
     configuration = world.redis_configuration
     hidden = configuration.with_suffix(".hidden")
     configuration.rename(hidden)
     try:
         _one(world, world.parts("redis")).terminate()
-        world.over.wait(20.0)
+        world.over.wait(AWAY)
     finally:
         hidden.rename(configuration)
     _wait_for_redis(world)
