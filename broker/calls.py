@@ -10,10 +10,10 @@ from redis import Redis
 
 from broker import keys
 from broker.connection import connect
+from broker.dead_letter import from_json
 from broker.errors import FunctionFailed, InvalidPayload, NoResponse, PayloadTooLarge
-from broker.functions import DeployedFunctions
-from broker.invocation import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD, FunctionFault
-from broker.publication import FUNCTIONS_CHANGED, NewInvocation, Publication, Publisher
+from broker.invocation import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD
+from broker.publication import NewInvocation, Publication, Publisher
 from broker.settings import BrokerSettings
 from storage.errors import FunctionNotFound
 
@@ -24,7 +24,6 @@ class Calls:
     def __init__(self, settings: BrokerSettings) -> None:
         self._redis: Redis = connect(settings)
         self._publisher = Publisher(self._redis, settings)
-        self._deployed = DeployedFunctions(self._redis)
 
     def enqueue(self, function: str, payload: bytes) -> str:
         """Queue an event for a function; returns the invocation id.
@@ -56,15 +55,11 @@ class Calls:
 
     def _publish(self, function: str, payload: bytes, *, reply: bool) -> str:
         invocation = NewInvocation(str(uuid.uuid4()), function, payload, "by hand")
-        while True:
-            generation = self._deployed.generation()
-            if not self._deployed.has(function):
-                raise FunctionNotFound(
-                    f"no function {function!r} is deployed: `bucketwheel functions` lists them"
-                )
-            publication = Publication([invocation], reply=reply)
-            if self._publisher.publish(publication, generation) != FUNCTIONS_CHANGED:
-                return invocation.id
+        if not self._publisher.enter(Publication([invocation], reply=reply), function):
+            raise FunctionNotFound(
+                f"no function {function!r} is deployed: `bucketwheel functions` lists them"
+            )
+        return invocation.id
 
     def _wait(self, id: str, timeout: float) -> bytes | None:
         """Wait in steps shorter than the connection's own time limit."""
@@ -80,8 +75,7 @@ class Calls:
 def _response(reply: bytes) -> bytes:
     if reply.startswith(b'{"response":'):
         return reply[len(b'{"response":') : -1]
-    fault = orjson.loads(reply)["fault"]
-    raise FunctionFailed(FunctionFault(fault["type"], fault["message"], tuple(fault["trace"])))
+    raise FunctionFailed(from_json(orjson.loads(reply)["fault"]))
 
 
 def _check(payload: bytes, most: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from redis import Redis
 
 from broker import keys
+from broker.clock import milliseconds
 from broker.fleets import FleetReport, fleets
 
 
@@ -46,17 +47,17 @@ class FunctionStatus:
 
 def overview(redis: Redis, functions: list[str]) -> list[FunctionStatus]:
     """The numbers of these functions, in their order."""
-    running, at_workers = _running(redis), fleets(redis)
+    at_workers, now = fleets(redis), milliseconds(redis) / 1000
     retrying, gathering = _retrying(redis), _gathering(redis, functions)
-    now = _now(redis)
     pipeline = redis.pipeline(transaction=False)
     for function in functions:
         pipeline.zcard(keys.queued(function))
         pipeline.zrange(keys.queued(function), 0, 0, withscores=True)
+        pipeline.scard(keys.concurrent(function))
         pipeline.hgetall(keys.counters(function))
     answers = pipeline.execute()
     found = [
-        _status(answers[at * 3 : at * 3 + 3], now, running, retrying, _fleet(function, at_workers))
+        _status(answers[at * 4 : at * 4 + 4], now, retrying, _fleet(function, at_workers))
         for at, function in enumerate(functions)
     ]
     return [replace(each, queued=each.queued + gathering[each.function]) for each in found]
@@ -80,19 +81,15 @@ def _fleet(function: str, at_workers: dict[str, FleetReport]) -> FleetReport:
 
 
 def _status(
-    found: list[Any],
-    now: float,
-    running: Counter[str],
-    retrying: Counter[str],
-    fleet: FleetReport,
+    found: list[Any], now: float, retrying: Counter[str], fleet: FleetReport
 ) -> FunctionStatus:
-    queued, oldest, counted = found
+    queued, oldest, held, counted = found
     function = fleet.function
-    waiting = min(fleet.waiting, running[function])
+    waiting = min(fleet.waiting, held)
     return FunctionStatus(
         function=function,
         queued=queued + waiting,
-        running=running[function] - waiting,
+        running=held - waiting,
         warm=fleet.idle,
         throttled=int(counted.get(b"throttled", 0)),
         destination_failures=int(counted.get(b"destination_failures", 0)),
@@ -108,15 +105,6 @@ def _status(
         oldest=max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0,
         last_error=counted.get(b"last_error", b"").decode("utf-8", "replace"),
     )
-
-
-def _running(redis: Redis) -> Counter[str]:
-    members: Any = redis.smembers(keys.WORKERS)
-    count: Counter[str] = Counter()
-    for worker in members:
-        held: Any = redis.hvals(keys.running(worker.decode()))
-        count.update(each.decode() for each in held)
-    return count
 
 
 def _retrying(redis: Redis) -> Counter[str]:
@@ -137,8 +125,3 @@ def _gathering(redis: Redis, functions: list[str]) -> Counter[str]:
     for id in opened.values():
         pipeline.llen(keys.batch(id.decode()))
     return Counter(dict(zip(opened, pipeline.execute(), strict=True)))
-
-
-def _now(redis: Redis) -> float:
-    seconds, microseconds = redis.time()
-    return float(seconds + microseconds / 1e6)

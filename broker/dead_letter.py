@@ -32,7 +32,7 @@ class DeadLetter:
     @property
     def reason(self) -> str:
         """In one line."""
-        return f"{self.fault.type}: {self.fault.message}"[:500]
+        return self.fault.reason
 
     def render(self) -> bytes:
         """JSON, with the event as text."""
@@ -53,12 +53,11 @@ class DeadLetter:
 def parse(text: bytes) -> DeadLetter:
     """A letter as it was rendered, also by an older version."""
     found = orjson.loads(text)
-    fault = found["fault"]
     return DeadLetter(
         found["id"],
         found["function"],
         found["event"].encode(),
-        FunctionFault(fault["type"], fault["message"], tuple(fault["trace"])),
+        from_json(found["fault"]),
         found["attempts"],
         found["version"],
         found.get("destination", ""),
@@ -74,3 +73,8 @@ def undeliverable(id: str, function: str, content: bytes, why: str) -> DeadLette
 def as_json(fault: FunctionFault) -> dict[str, Any]:
     """A fault as callers and letters have it."""
     return {"type": fault.type, "message": fault.message, "trace": list(fault.trace)}
+
+
+def from_json(found: dict[str, Any]) -> FunctionFault:
+    """A fault of which `as_json` made that."""
+    return FunctionFault(found["type"], found["message"], tuple(found["trace"]))

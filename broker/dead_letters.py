@@ -11,6 +11,7 @@ import orjson
 from redis import Redis
 
 from broker import keys, message
+from broker.clock import milliseconds
 from broker.dead_letter import DeadLetter, parse
 from broker.errors import DeadLetterNotFound
 from broker.scripts import Argument, Script
@@ -120,8 +121,7 @@ class DeadLetters:
 
     def _scores(self, selection: Selection) -> tuple[str, str]:
         """Milliseconds between which they were given up."""
-        seconds, microseconds = self._redis.time()
-        now = int(seconds) * 1000 + int(microseconds) // 1000
+        now = milliseconds(self._redis)
         newer, older = selection.newer_than, selection.older_than
         least = "-inf" if newer is None else str(now - int(newer * 1000))
         most = "+inf" if older is None else str(now - int(older * 1000))

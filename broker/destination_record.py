@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
+from broker.arn import function_arn
 from broker.event_age import EVENT_AGE_EXCEEDED
 from broker.invocation import FunctionFault
-
-#: Regions are the store's; the account is nobody's.
-_ACCOUNT: Final = "000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,9 @@ class DestinationRecord:
         return orjson.dumps(record)
 
     def _request(self) -> dict[str, Any]:
-        arn = f"arn:aws:lambda:{self.region}:{_ACCOUNT}:function:{self.function}:$LATEST"
         return {
             "requestId": self.id,
-            "functionArn": arn,
+            "functionArn": f"{function_arn(self.region, self.function)}:$LATEST",
             "condition": self.condition,
             "approximateInvokeCount": self.invoked,
         }

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import NoScriptError
 
 from broker import batches, keys, message
-from broker.dead_letter import DeadLetter, as_json
+from broker.dead_letter import DeadLetter, as_json, from_json
 from broker.destination_record import DestinationRecord
 from broker.event_age import EVENT_AGE_EXCEEDED
 from broker.invocation import FunctionFault, Invocation, Outcome, Throttled
@@ -167,16 +167,20 @@ class Ledger:
 
     def _closing_arguments(self, closings: Iterable[Closing]) -> list[Argument]:
         arguments: list[Argument] = [self._worker]
-        for closing in closings:
-            arguments += self._one_closing(closing)
+        for each in closings:
+            arguments += (*self._head(each), *self._one_end(each), *_logged(each))
         return arguments
 
-    def _one_closing(self, closing: Closing) -> list[Argument]:
+    def _batch_arguments(self, closings: Iterable[Closing]) -> list[Argument]:
+        arguments: list[Argument] = [self._worker]
+        for each in closings:
+            arguments += (*self._head(each), *_batch_end(each), *_logged(each))
+        return arguments
+
+    def _head(self, closing: Closing) -> tuple[Argument, ...]:
+        """What both scripts are told first: which attempt has ended, and how it goes on."""
         outcome, invocation = closing.outcome, closing.outcome.invocation
-        log = entries(outcome.log)
-        letter = _letter(outcome, outcome.fault) if outcome.fault else None
-        destination = closing.destination
-        return [
+        return (
             invocation.id,
             invocation.function,
             invocation.attempt,
@@ -184,43 +188,36 @@ class Ledger:
             closing.retries,
             0 if closing.returned else self._delay(invocation.failures),
             _counted(closing),
-            reply(outcome) if invocation.reply else "",
+        )
+
+    def _one_end(self, closing: Closing) -> tuple[Argument, ...]:
+        outcome, destination = closing.outcome, closing.destination
+        letter = _letter(outcome, outcome.fault) if outcome.fault else None
+        return (
+            reply(outcome) if outcome.invocation.reply else "",
             letter.render() if letter and not destination else "",
             letter.reason if letter else "",
             destination,
             _record(outcome, self._region) if destination else "",
-            len(log),
-            *log,
-        ]
-
-    def _batch_arguments(self, closings: Iterable[Closing]) -> list[Argument]:
-        arguments: list[Argument] = [self._worker]
-        for closing in closings:
-            arguments += self._one_batch(closing)
-        return arguments
-
-    def _one_batch(self, closing: Closing) -> list[Argument]:
-        outcome, invocation = closing.outcome, closing.outcome.invocation
-        log = entries(outcome.log)
-        fault = outcome.fault or (batches.NAMED if closing.failed else None)
-        return [
-            invocation.id,
-            invocation.function,
-            invocation.attempt,
-            "returned" if closing.returned else outcome.status,
-            closing.retries,
-            0 if closing.returned else self._delay(invocation.failures),
-            _counted(closing),
-            " ".join(closing.failed),
-            fault_reply(fault) if fault else "",
-            fault.reason if fault else "",
-            len(log),
-            *log,
-        ]
+        )
 
     def _delay(self, failures: int) -> int:
         """Milliseconds until the next retry: AWS waits 1 minute, then 2."""
         return int(self._settings.retry_delay * 1000 * 2**failures)
+
+
+def _batch_end(closing: Closing) -> tuple[Argument, ...]:
+    fault = closing.outcome.fault or (batches.NAMED if closing.failed else None)
+    return (
+        " ".join(closing.failed),
+        fault_reply(fault) if fault else "",
+        fault.reason if fault else "",
+    )
+
+
+def _logged(closing: Closing) -> list[Argument]:
+    log = entries(closing.outcome.log)
+    return [len(log), *log]
 
 
 def _again(claim: Claim) -> bytes:
@@ -261,8 +258,7 @@ def reply(outcome: Outcome) -> bytes:
 
 def fault_of(reply: bytes) -> FunctionFault:
     """The fault that such a reply tells of."""
-    fault = orjson.loads(reply)["fault"]
-    return FunctionFault(fault["type"], fault["message"], tuple(fault["trace"]))
+    return from_json(orjson.loads(reply)["fault"])
 
 
 def fault_reply(fault: FunctionFault) -> bytes:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from redis import Redis
 
 from broker import keys
+from broker.clock import as_milliseconds
 from broker.dead_letter import DeadLetter
 from broker.invocation import FunctionFault, Invocation
 from broker.publication import NewInvocation, Publication
@@ -58,7 +59,12 @@ class Trace:
 
 def following(invocation: Invocation) -> Chain:
     """The chain of what an invocation causes."""
-    return (*invocation.chain, f"{invocation.function} {invocation.id}")[-MOST:]
+    return extended(invocation.chain, invocation.function, invocation.id)
+
+
+def extended(chain: Chain, function: str, id: str) -> Chain:
+    """A chain with one invocation more."""
+    return (*chain, f"{function} {id}")[-MOST:]
 
 
 def trace(invocation: Invocation, environment: str) -> Trace:
@@ -127,17 +133,17 @@ class Lineage:
                 pipeline.lrange(keys.lineage(each.environment), 0, -1)
             else:
                 pipeline.hvals(keys.lately(each.function))
-        (seconds, microseconds), *answers = pipeline.execute()
-        now = seconds * 1000 + microseconds // 1000
+        told, *answers = pipeline.execute()
+        now = as_milliseconds(told)
         self._clock.see([each.moment for each in writers if each.moment is not None], now)
         found: dict[Writer, Chain] = {}
-        for each, told in zip(writers, map(_read, answers), strict=True):
+        for each, chains in zip(writers, map(_read, answers), strict=True):
             if each.environment:
                 moment = now if each.moment is None else self._clock.by_redis(each.moment)
-                found[each] = _of_environment(each, told, moment)
+                found[each] = _of_environment(each, chains, moment)
             else:
                 since = now - _longest(functions.get(each.function)) - _MARGIN
-                found[each] = _of_function(each.function, told, since)
+                found[each] = _of_function(each.function, chains, since)
         return found
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from redis import Redis
 
 from broker import keys
+from broker.clock import milliseconds
 from broker.settings import BrokerSettings
 
 #: Seconds after which a set is gone in any case, as the scripts have it.
@@ -32,7 +33,7 @@ class Memory:
 
     def sets(self, since: datetime) -> list[str]:
         """Keys of the sets there are that may hold what was written since then."""
-        last = self._slot(self._now())
+        last = self._slot(milliseconds(self._redis) / 1000)
         first = max(self._slot(since.timestamp()) - _SLACK, last - REMEMBERED // self._window)
         found = [keys.seen(slot) for slot in range(first, last + 1)]
         pipeline = self._redis.pipeline(transaction=False)
@@ -55,7 +56,7 @@ class Memory:
 
         The sets that events look into stay, whatever `before` is.
         """
-        newest = self._slot(self._now()) - 1
+        newest = self._slot(milliseconds(self._redis) / 1000) - 1
         end = min(self._slot(before.timestamp()) - _SLACK, newest)
         first = max(self._slot(since.timestamp()), end - REMEMBERED // self._window)
         if end <= first:
@@ -65,7 +66,7 @@ class Memory:
 
     def recent(self) -> int:
         """How many have been handled in the newest two slots."""
-        last = self._slot(self._now())
+        last = self._slot(milliseconds(self._redis) / 1000)
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.scard(keys.seen(last))
         pipeline.scard(keys.seen(last - 1))
@@ -73,8 +74,3 @@ class Memory:
 
     def _slot(self, seconds: float) -> int:
         return int(seconds // self._window)
-
-    def _now(self) -> float:
-        """Seconds by Redis's clock."""
-        found: Any = self._redis.time()
-        return float(found[0])

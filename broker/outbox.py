@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from redis import Redis
 
 from broker import keys
+from broker.clock import milliseconds
 from broker.dead_letter import DeadLetter
 from broker.invocation import FunctionFault
 from broker.lineage import Chain
@@ -63,8 +64,7 @@ class Outbox:
         names = sorted(each.decode() for each in functions)
         if not names:
             return []
-        seconds, microseconds = self._redis.time()
-        now = int(seconds) * 1000 + int(microseconds) // 1000
+        now = milliseconds(self._redis)
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
             pipeline.zcount(keys.outbox(name), "-inf", now)

@@ -104,6 +104,15 @@ class Publisher:
             arguments += (function, counter, amount)
         return int(self._script.run(self._redis, *arguments))
 
+    def enter(self, publication: Publication, function: str) -> bool:
+        """Publish what is for one function, by name; returns whether that is deployed."""
+        while True:
+            generation = self._deployed.generation()
+            if not self._deployed.has(function):
+                return False
+            if self.publish(publication, generation) != FUNCTIONS_CHANGED:
+                return True
+
     def keep(self, letter: DeadLetter) -> None:
         """Keep what cannot be delivered; functions do not matter to it."""
         publication = Publication(letters=[letter])

@@ -17,6 +17,7 @@ from redis import Redis
 
 from broker import keys, message
 from broker.batches import PIECE
+from broker.clock import milliseconds
 from broker.giving_up import GivingUp
 from broker.invocation import FunctionFault
 from broker.ledger import fault_of
@@ -116,7 +117,7 @@ class Reaper:
         """
         ages = {each: self._giving_up.maximum_age(each) for each in self._queues()}
         limits = {function: age for function, age in ages.items() if age is not None}
-        now = self._now()
+        now = milliseconds(self._redis)
         pipeline = self._redis.pipeline(transaction=False)
         for function, age in limits.items():
             then = str(now - age * 1000)
@@ -164,7 +165,7 @@ class Reaper:
         put_back = 0
         for _ in range(ROUNDS):
             due: Any = self._redis.zrange(
-                key, "-inf", str(self._now()), byscore=True, offset=0, num=BATCH
+                key, "-inf", str(milliseconds(self._redis)), byscore=True, offset=0, num=BATCH
             )
             put_back += self._put_back(state, due)
             if len(due) < BATCH:
@@ -188,7 +189,7 @@ class Reaper:
         pipeline.lindex(keys.queue(function), -1)
         pipeline.zrange(keys.queued(function), 0, 0, withscores=True)
         oldest_message, oldest_entry = pipeline.execute()
-        now = self._now()
+        now = milliseconds(self._redis)
         if not oldest_entry or oldest_entry[0][1] > now - PATIENCE:
             return []
         before = now
@@ -207,7 +208,7 @@ class Reaper:
         What is not to be tried any more is given up instead.
         """
         arguments: list[Argument] = [state, PATIENCE]
-        now = self._now()
+        now = milliseconds(self._redis)
         for id, entry in self._entries(ids):
             fault = self._fault(state, entry, now)
             if fault is None:
@@ -235,11 +236,6 @@ class Reaper:
         for id in ids:
             pipeline.exists(alive(id))
         return [id for id, lives in zip(ids, pipeline.execute(), strict=True) if not lives]
-
-    def _now(self) -> int:
-        """Milliseconds by Redis's clock, the only one that all hosts share."""
-        seconds, microseconds = self._redis.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _entry(found: list[bytes | None]) -> dict[str, bytes]:

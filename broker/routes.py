@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from broker import keys, ordering
 from broker.batches import batching
@@ -48,16 +49,24 @@ class Routes:
                 publication.counts[function, "filtered"] += 1
                 continue
             id = invocation_id(identity, function)
-            publication.invocations.append(self._invocation(id, function, event, record, by))
+            publication.invocations.append(
+                self._invocation(id, function, event, record, described, by)
+            )
 
     def _invocation(
-        self, id: str, function: str, event: bytes, record: EventRecord, by: Writer | None
+        self,
+        id: str,
+        function: str,
+        event: bytes,
+        record: EventRecord,
+        described: dict[str, Any],
+        by: Writer | None,
     ) -> NewInvocation:
         configuration = self.functions.get(function)
         is_ordered = configuration is not None and configuration.order == "key"
         gathers = batching(configuration) if configuration else None
         if gathers:  # its function names it by this id
-            event = aws_event({"messageId": id, **record.aws_record(self._region)})
+            event = aws_event({"messageId": id, **described})
         return NewInvocation(
             id,
             function,

@@ -17,6 +17,8 @@ import orjson
 from redis import Redis
 
 from broker import keys
+from broker.arn import ACCOUNT
+from broker.clock import milliseconds
 from broker.ledger import invocation_id
 from broker.publication import Firing, NewInvocation, Publication, Publisher
 from storage.configuration import FunctionConfiguration, Schedule
@@ -26,7 +28,6 @@ log = logging.getLogger("bucketwheel.schedules")
 
 #: What may pass until a firing is one that was missed: AWS fires within the minute.
 PROMPT: Final = timedelta(minutes=1)
-_ACCOUNT: Final = "000000000000"
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -61,10 +62,10 @@ class Timetable:
                 "id": id,
                 "detail-type": "Scheduled Event",
                 "source": "aws.events",
-                "account": _ACCOUNT,
+                "account": ACCOUNT,
                 "time": f"{due:%Y-%m-%dT%H:%M:%SZ}",
                 "region": region,
-                "resources": [f"arn:aws:events:{region}:{_ACCOUNT}:rule/{self.function}"],
+                "resources": [f"arn:aws:events:{region}:{ACCOUNT}:rule/{self.function}"],
                 "detail": {},
             }
         )
@@ -141,8 +142,7 @@ class Schedules:
         return NewInvocation(id, function, timetable.event(id, due, self._region), expression)
 
     def _now(self) -> datetime:
-        seconds, microseconds = self._redis.time()
-        return _moment(int(seconds) * 1000 + int(microseconds) // 1000)
+        return _moment(milliseconds(self._redis))
 
 
 def _timetables(functions: Mapping[str, FunctionConfiguration]) -> Iterator[Timetable]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from broker.arn import function_arn
 from broker.invocation import Invocation
 from workers.runtimes import runtime
 from workers.sandbox import EnvironmentSpec, Sandbox
@@ -17,8 +18,6 @@ from workers.sandbox import EnvironmentSpec, Sandbox
 ON_DEMAND: Final = "on-demand"
 PROVISIONED: Final = "provisioned-concurrency"
 SNAP_START: Final = "snap-start"
-
-_ACCOUNT: Final = "000000000000"
 
 
 def variables(sandbox: Sandbox, port: int, initialization: str) -> dict[str, str]:
@@ -54,11 +53,10 @@ def headers(invocation: Invocation, spec: EnvironmentSpec, left: float) -> dict[
     """What comes with an invocation that has `left` seconds, beside its event."""
     deadline = int((time.time() + left) * 1000)
     region = spec.variables.get("AWS_REGION", "us-east-1")
-    arn = f"arn:aws:lambda:{region}:{_ACCOUNT}:function:{spec.configuration.name}"
     return {
         "Lambda-Runtime-Aws-Request-Id": invocation.id,
         "Lambda-Runtime-Deadline-Ms": str(deadline),
-        "Lambda-Runtime-Invoked-Function-Arn": arn,
+        "Lambda-Runtime-Invoked-Function-Arn": function_arn(region, spec.configuration.name),
         "Lambda-Runtime-Trace-Id": _trace_id(invocation.id),
     }
 

@@ -16,13 +16,12 @@ from weakref import WeakKeyDictionary
 import psutil
 
 from workers.process import descendants
+from workers.scaling import FADING
 
 #: Environments of a function that are looked at in one round.
 SAMPLE: Final = 32
 #: Seconds of work below which nothing is known.
 LEAST: Final = 0.05
-#: What is left of a look's weight at the next one.
-FADING: Final = 0.7
 _NANO: Final = 1e9
 
 

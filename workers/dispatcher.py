@@ -69,7 +69,6 @@ class Dispatcher:
         #: What each environment was prepared with, until it ends.
         self._prepared: dict[Environment, Prepared] = {}
         self._meters: dict[str, CpuMeter] = {}
-        self._resting: frozenset[str] = frozenset()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="preparation")
         self._begun = self._stopping = False
 

@@ -22,8 +22,9 @@ from workers import contract, faults
 from workers.attempt import Attempt, judged
 from workers.errors import WorkerError
 from workers.function_log import init_line, timeout_line
+from workers.process import name_of
 from workers.runtime_api import Connection
-from workers.runtime_process import RuntimeProcess, process_name
+from workers.runtime_process import RuntimeProcess
 from workers.runtimes import runtime
 from workers.sandbox import EnvironmentSpec, Sandbox, Sandboxes
 from workers.zygote import Forker, ForkRequest
@@ -253,7 +254,7 @@ class Environment:
         assert self._server is not None
         port = self._server.sockets[0].getsockname()[1]
         return ForkRequest(
-            process_name(sandbox),
+            name_of(self.spec.id),
             contract.variables(sandbox, port, self._how),
             sandbox,
             runtime(self.spec.configuration.runtime).command(sandbox),

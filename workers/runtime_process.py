@@ -13,7 +13,6 @@ from typing import Final
 
 from workers.function_log import LogPipe
 from workers.memory import TICK, Memory
-from workers.process import name_of
 from workers.sandbox import Sandbox, Sandboxes
 from workers.zygote import Forker, ForkRequest
 
@@ -107,11 +106,6 @@ class RuntimeProcess:
         self._ended.set()
         self._on_end(status)
         self.log.close()
-
-
-def process_name(sandbox: Sandbox) -> str:
-    """What the processes of an environment are called."""
-    return name_of(sandbox.spec.id)
 
 
 def _terminate(pid: int) -> None:

@@ -139,7 +139,7 @@ class Snapshot:
     async def _capture(self) -> str:
         """Have the module imported; returns why there is no snapshot."""
         spec = self._sandbox.spec
-        variables = contract.variables(self._sandbox, 0, "snap-start")
+        variables = contract.variables(self._sandbox, 0, contract.SNAP_START)
         request = ForkRequest(name_of(spec.id), variables, self._sandbox)
         end = self._channel.theirs.fileno()
         count = len(self._users)
@@ -197,7 +197,7 @@ class Snapshots:
 
     def initialization(self, spec: EnvironmentSpec) -> str:
         """AWS_LAMBDA_INITIALIZATION_TYPE of an environment."""
-        return "snap-start" if self._applies(spec) else "on-demand"
+        return contract.SNAP_START if self._applies(spec) else contract.ON_DEMAND
 
     async def fork(self, request: ForkRequest, log_end: int, on_exit: Exit) -> int:
         """Fork an environment whose output goes to the descriptor `log_end`; returns its pid.

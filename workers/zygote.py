@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from workers import isolation
+from workers import contract, isolation
 from workers.errors import WorkerError, ZygoteLost
 from workers.forking import Channel, Exit
 from workers.isolation import Isolation, Mode, Shown
@@ -222,7 +222,7 @@ class Zygote:
 
     def initialization(self, spec: EnvironmentSpec) -> str:
         """AWS_LAMBDA_INITIALIZATION_TYPE of an environment."""
-        return "on-demand"
+        return contract.ON_DEMAND
 
     async def fork(self, request: ForkRequest, log_end: int, on_exit: Exit) -> int:
         """Fork an environment whose output goes to the descriptor `log_end`; returns its pid.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmarks.simulation.clock import Clock
 from benchmarks.simulation.processors import Processors
-from workers.cpu import FADING, LEAST
+from workers.cpu import LEAST
+from workers.scaling import FADING
 
 
 class Usage:

@@ -8,10 +8,9 @@ from redis import Redis
 
 from broker import lineage
 from broker.errors import DeliveryFailed
-from broker.functions import DeployedFunctions
 from broker.ledger import invocation_id
 from broker.outbox import Outbox, Outgoing
-from broker.publication import FUNCTIONS_CHANGED, NewInvocation, Publication, Publisher
+from broker.publication import NewInvocation, Publication, Publisher
 from broker.settings import BrokerSettings
 from storage.configuration import FunctionConfiguration
 from storage.errors import StorageError
@@ -29,13 +28,12 @@ class FunctionDestination:
     ) -> None:
         self._outbox = outbox
         self._publisher = Publisher(redis, settings)
-        self._deployed = DeployedFunctions(redis)
         self._load = load
 
     def deliver(self, outgoing: Outgoing) -> None:
         """Enter the invocation, unless it is the end of a chain that has no end."""
         name = outgoing.destination.partition(":")[2]
-        chain = (*outgoing.chain, f"{outgoing.function} {outgoing.id}")[-lineage.MOST :]
+        chain = lineage.extended(outgoing.chain, outgoing.function, outgoing.id)
         if len(chain) >= lineage.MOST and lineage.is_endless(chain, self._configuration(name)):
             self._outbox.give_up(outgoing, lineage.stopped(chain))
             return
@@ -46,12 +44,8 @@ class FunctionDestination:
         id = invocation_id(f"destination of {outgoing.id} at {outgoing.at}", name)
         label = f"end of {outgoing.function} {outgoing.id}"
         invocation = NewInvocation(id, name, outgoing.record, label, fields=lineage.fields(chain))
-        while True:
-            generation = self._deployed.generation()
-            if not self._deployed.has(name):
-                raise DeliveryFailed(f"no function {name!r} is deployed")
-            if self._publisher.publish(Publication([invocation]), generation) != FUNCTIONS_CHANGED:
-                return
+        if not self._publisher.enter(Publication([invocation]), name):
+            raise DeliveryFailed(f"no function {name!r} is deployed")
 
     def _configuration(self, name: str) -> FunctionConfiguration | None:
         try:

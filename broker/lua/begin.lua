@@ -17,11 +17,9 @@ redis.call('SADD', P .. 'workers', worker)
 
 local function enter(id, fn, event)
   local seen = P .. 'seen:' .. slot
-  if redis.call('SISMEMBER', P .. 'seen:' .. (slot - 1), id) == 1 then return end
-  if redis.call('SADD', seen, id) == 0 then return end
+  if not is_new(id, seen, P .. 'seen:' .. (slot - 1)) then return end
   redis.call('EXPIRE', seen, REMEMBERED)
-  redis.call('HSET', P .. 'invocation:' .. id, 'function', fn, 'event', event, 'label', '',
-    'state', 'queued', 'attempt', 0, 'failures', 0, 'reply', '', 'at', moment)
+  write(id, fn, event, '', 'queued', '', moment)
   redis.call('SADD', P .. 'queues', fn)
 end
 

@@ -19,36 +19,29 @@ local function fail(id, fn, failures, a, counters)
     answer(id, a.reply)
     close(id)
   elseif failures < a.retries then
-    redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed', 'failures', failures + 1)
-    redis.call('ZADD', P .. 'delayed', moment + a.delay, id)
+    redis.call('HSET', P .. 'invocation:' .. id, 'failures', failures + 1)
+    delay(id, moment + a.delay)
     redis.call('HINCRBY', counters, 'retried', 1)
   else
-    if a.destination ~= '' then
-      tell(id, fn, a.destination, a.record)
-    else
-      keep(id, fn, a.letter, a.reason)
-    end
+    give_up(id, fn, a.letter, a.reason, a.destination, a.record)
     close(id)
   end
 end
 
 local function finish(id, fn, a)
-  local got = redis.call('HMGET', P .. 'invocation:' .. id, 'attempt', 'failures', 'state', 'worker',
-    'order', 'sequencer')
-  if got[1] ~= a.attempt or got[3] ~= 'running' or got[4] ~= worker then return 0 end
-  release(worker, id, fn)
+  local failures, order, sequencer = end_attempt(worker, id, fn, a.attempt)
+  if not failures then return 0 end
   local counters = P .. 'counters:' .. fn
   if a.status == 'returned' then
-    redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed')
-    redis.call('ZADD', P .. 'delayed', moment + a.delay, id)
+    delay(id, moment + a.delay)
     return 1
   end
   for counter in a.counted:gmatch('%S+') do redis.call('HINCRBY', counters, counter, 1) end
   if a.status == 'failed' then
-    fail(id, fn, tonumber(got[2]), a, counters)
+    fail(id, fn, failures, a, counters)
   else
     redis.call('HINCRBY', counters, 'succeeded', 1)
-    if got[5] then handled(fn, got[5], got[6]) end
+    if order then handled(fn, order, sequencer) end
     if a.reply ~= '' then answer(id, a.reply) end
     if a.destination ~= '' then tell(id, fn, a.destination, a.record) end
     close(id)

@@ -11,11 +11,7 @@
 -- A batch that failed is retried whole while another retry is left after that: in the last one
 -- each record is alone, so that a bad one does not take the others along.
 local worker = ARGV[1]
-
-local function put_back(id, delay)
-  redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed')
-  redis.call('ZADD', P .. 'delayed', now() + delay, id)
-end
+local moment = now()
 
 local function fail(id, failures, a, counters)
   local records = redis.call('LLEN', P .. 'batch:' .. id)
@@ -24,7 +20,7 @@ local function fail(id, failures, a, counters)
   if failures + 1 < a.retries then
     redis.call('HINCRBY', P .. 'invocation:' .. id, 'failures', 1)
     redis.call('HINCRBY', counters, 'retried', records)
-    put_back(id, a.delay)
+    delay(id, moment + a.delay)
   else
     end_batch(id, 'failed', a.fault, a.retries, a.delay)
   end
@@ -40,16 +36,14 @@ local function succeed(id, a, counters)
 end
 
 local function finish(id, fn, a)
-  local entry = P .. 'invocation:' .. id
-  local got = redis.call('HMGET', entry, 'attempt', 'failures', 'state', 'worker')
-  if got[1] ~= a.attempt or got[3] ~= 'running' or got[4] ~= worker then return 0 end
-  release(worker, id, fn)
+  local failures = end_attempt(worker, id, fn, a.attempt)
+  if not failures then return 0 end
   local counters = P .. 'counters:' .. fn
   for counter in a.counted:gmatch('%S+') do redis.call('HINCRBY', counters, counter, 1) end
   if a.status == 'returned' then
-    put_back(id, a.delay)
+    delay(id, moment + a.delay)
   elseif a.status == 'failed' then
-    fail(id, tonumber(got[2]), a, counters)
+    fail(id, failures, a, counters)
   else
     succeed(id, a, counters)
   end

@@ -9,8 +9,7 @@ for at = 2, #ARGV do
   local got = redis.call('HMGET', P .. 'invocation:' .. id, 'state', 'worker', 'function')
   if got[1] == 'running' and got[2] == worker then
     release(worker, id, got[3])
-    redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed')
-    redis.call('ZADD', P .. 'delayed', moment, id)
+    delay(id, moment)
     count = count + 1
   elseif got[2] ~= worker then
     redis.call('HDEL', P .. 'running:' .. worker, id)

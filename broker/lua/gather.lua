@@ -10,9 +10,8 @@ local opened = 0
 local function open(fn, b, label)
   local id = b.id .. string.format('%04x', opened)
   opened = opened + 1
-  redis.call('HSET', P .. 'invocation:' .. id, 'function', fn, 'event', '', 'label', label,
-    'state', 'gathering', 'attempt', 0, 'failures', 0, 'reply', '', 'bytes', #'{"Records":[]}' - 1,
-    'at', now())
+  write(id, fn, '', label, 'gathering', '', now())
+  redis.call('HSET', P .. 'invocation:' .. id, 'bytes', #'{"Records":[]}' - 1)
   redis.call('SET', P .. 'gathering:' .. fn, id)
   redis.call('ZADD', P .. 'gathering', now() + b.window, id)
   return id

@@ -21,8 +21,7 @@ local function is_out_of_order(id, fn, line, place)
   if not got[2] or got[2] == id then return false end
   if redis.call('HGET', P .. 'invocation:' .. got[2], 'state') ~= 'running' then return false end
   redis.call('ZREM', P .. 'queued:' .. fn, id)
-  redis.call('HSET', P .. 'invocation:' .. id, 'state', 'delayed')
-  redis.call('ZADD', P .. 'delayed', now() + TURN, id)
+  delay(id, now() + TURN)
   return true
 end
 

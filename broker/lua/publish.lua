@@ -35,10 +35,8 @@ local slot = math.floor(moment / 1000 / window)
 local seen, seen_before = P .. 'seen:' .. slot, P .. 'seen:' .. (slot - 1)
 
 local function enter(fn, id, event, label, state, first, last)
-  if redis.call('SISMEMBER', seen_before, id) == 1 then return 0 end
-  if redis.call('SADD', seen, id) == 0 then return 0 end
-  redis.call('HSET', P .. 'invocation:' .. id, 'function', fn, 'event', event, 'label', label,
-    'state', state, 'attempt', 0, 'failures', 0, 'reply', reply, 'at', moment)
+  if not is_new(id, seen, seen_before) then return 0 end
+  write(id, fn, event, label, state, reply, moment)
   if first <= last then redis.call('HSET', P .. 'invocation:' .. id, unpack(ARGV, first, last)) end
   if state == 'queued' then redis.call('ZADD', P .. 'queued:' .. fn, moment, id) end
   return 1

@@ -30,13 +30,8 @@ local function divide(id, fn, fault)
   redis.call('ZREM', P .. 'queued:' .. fn, id)
 end
 
-local function give_up(id, fn, letter, reason, reply, destination, record)
-  if destination ~= '' then
-    tell(id, fn, destination, record)
-    redis.call('HSET', P .. 'counters:' .. fn, 'last_error', reason)
-  else
-    keep(id, fn, letter, reason)
-  end
+local function conclude(id, fn, letter, reason, reply, destination, record)
+  give_up(id, fn, letter, reason, destination, record)
   log(fn, reason)
   redis.call('ZREM', P .. 'queued:' .. fn, id)
   if redis.call('HGET', P .. 'invocation:' .. id, 'reply') == '1' then answer(id, reply) end
@@ -75,7 +70,7 @@ for at = 3, #ARGV, 9 do
     if letter ~= '' and redis.call('EXISTS', P .. 'batch:' .. id) == 1 then
       divide(id, fn, reply)
     elseif letter ~= '' then
-      give_up(id, fn, letter, reason, reply, ARGV[at + 7], ARGV[at + 8])
+      conclude(id, fn, letter, reason, reply, ARGV[at + 7], ARGV[at + 8])
     else
       put(id, fn, message)
     end

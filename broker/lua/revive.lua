@@ -10,10 +10,8 @@
 local moment = now()
 
 local function line_up(id, fn, event, message)
-  local entry = P .. 'invocation:' .. id
-  if redis.call('EXISTS', entry) == 1 then return end -- its event came again, and is in line
-  redis.call('HSET', entry, 'function', fn, 'event', event, 'label', 'again', 'state', 'queued',
-    'attempt', 0, 'failures', 0, 'reply', '', 'at', moment)
+  if redis.call('EXISTS', P .. 'invocation:' .. id) == 1 then return end -- its event came again, and is in line
+  write(id, fn, event, 'again', 'queued', '', moment)
   redis.call('ZADD', P .. 'queued:' .. fn, moment, id)
   redis.call('SADD', P .. 'queues', fn)
   redis.call('LPUSH', 'function.' .. fn, message)

@@ -9,12 +9,12 @@ local left = tonumber(ARGV[1])
 
 local function fail(record, a, moment, counters)
   local entry, failures = P .. 'invocation:' .. record, a.failures + 1
-  redis.call('HSET', entry, 'state', 'delayed', 'attempt', a.attempt, 'failures', failures)
+  redis.call('HSET', entry, 'attempt', a.attempt, 'failures', failures)
   if failures > a.retries then
     redis.call('HSET', entry, 'fault', a.fault)
-    redis.call('ZADD', P .. 'delayed', moment, record)
+    delay(record, moment)
   else
-    redis.call('ZADD', P .. 'delayed', moment + a.delay, record)
+    delay(record, moment + a.delay)
     redis.call('HINCRBY', counters, 'retried', 1)
   end
 end

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: Whose functions these are, in names that want an account.
-ACCOUNT: Final = "000000000000"
+from broker.arn import ACCOUNT
+
 #: What `!Ref AWS::NoValue` leaves out.
 _NOTHING: Final = object()
 _SUPPORTED: Final = "Ref, Fn::Sub, Fn::GetAtt and Fn::Join are"

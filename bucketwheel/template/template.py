@@ -11,11 +11,12 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from broker.arn import function_arn
 from bucketwheel.builds import Code, family
 from bucketwheel.errors import TemplateError
 from bucketwheel.template.document import load
 from bucketwheel.template.function import declaration, merged
-from bucketwheel.template.intrinsics import ACCOUNT, Resolver, pseudo_parameters
+from bucketwheel.template.intrinsics import Resolver, pseudo_parameters
 from bucketwheel.template.resources import (
     BUCKET,
     FUNCTION,
@@ -194,7 +195,7 @@ class _Reading:
             raise ValueError(f"{id}.{attribute} is not known here; Arn of functions and buckets is")
         if resource.type == BUCKET:
             return f"arn:aws:s3:::{name}"
-        return f"arn:aws:lambda:{self._region}:{ACCOUNT}:function:{name}"
+        return function_arn(self._region, name)
 
     def _values(self, given: Mapping[str, str]) -> dict[str, str | list[str]]:
         """What each parameter is."""

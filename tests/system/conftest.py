@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import textwrap
 import uuid
 from collections.abc import Callable, Iterator
@@ -129,6 +131,17 @@ def wait_for(
 
     found: dict[str, Any] = wait_until(has_them, f"{function} has {counts}", deadline)
     return found
+
+
+@contextmanager
+def stopped(system: System, part: str) -> Iterator[None]:
+    """A part that does nothing for as long as this lasts."""
+    pid = system.instance.children[part]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def logged(system: System, function: str) -> str:

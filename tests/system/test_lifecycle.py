@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from bucketwheel.errors import FunctionError
 from bucketwheel.testing import System
 from tests.conftest import wait_until
-from tests.system.conftest import Call, deployed, logged, wait_for
+from tests.system.conftest import Call, deployed, logged, stopped, wait_for
 from tests.system.notes import NOTE, Notes, listening
 
 CODE = f"""
@@ -129,12 +128,8 @@ def test_a_deadline_holds_while_redis_is_away(call: Call, system: System, notes:
     call("linger", {}, wait=False)
     wait_until(lambda: notes.count("linger"), "it has begun")
     pid = int(next(iter(notes.count("linger"))).split()[1])
-    redis = system.instance.children["redis"]
-    os.kill(redis, signal.SIGSTOP)
-    try:
+    with stopped(system, "redis"):
         wait_until(lambda: not psutil.pid_exists(pid), "it is ended")
-    finally:
-        os.kill(redis, signal.SIGCONT)
 
     wait_for(system, "linger", failed=1)
 

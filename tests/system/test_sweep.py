@@ -19,7 +19,7 @@ from broker import keys
 from broker.watch_state import WatchState
 from bucketwheel.testing import System
 from tests.conftest import wait_until
-from tests.system.conftest import begun, deployed, logged, wait_for
+from tests.system.conftest import begun, deployed, logged, stopped, wait_for
 
 BUCKET = "swept"
 CODE = """
@@ -75,20 +75,9 @@ def _wait_for_all(system: System, prefix: str, names: set[str]) -> None:
 
 
 @contextmanager
-def _stopped(system: System, part: str) -> Iterator[None]:
-    """A part that does nothing for as long as this lasts."""
-    pid = system.instance.children[part]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-@contextmanager
 def _untold(system: System) -> Iterator[None]:
     """What is uploaded while this lasts is told to nobody, and the watch does not see it."""
-    with _stopped(system, "intake"):
+    with stopped(system, "intake"):
         rules = system.s3().get_bucket_notification_configuration(Bucket=BUCKET)
         rules = {"QueueConfigurations": rules["QueueConfigurations"]}
         yield system.s3().put_bucket_notification_configuration(
@@ -121,7 +110,7 @@ def _answers(system: System) -> bool:
 def test_events_that_somebody_deletes_are_found(swept: System, prefix: str) -> None:
     """`DEL bucketwheel:events`, before an intake has taken them."""
     wait_until(lambda: _state(swept).offset is not None, "counters have been compared")
-    with _stopped(swept, "intake"):
+    with stopped(swept, "intake"):
         uploaded = _put(swept, prefix, 20)
         assert swept.redis.llen(keys.EVENTS) >= 19  # one for which it was waiting when stopped
         swept.redis.delete(keys.EVENTS)
@@ -141,7 +130,7 @@ def test_uploads_into_a_bucket_whose_rule_was_removed_are_found(swept: System, p
 
 def test_a_redis_that_loses_all_its_data_loses_no_upload(swept: System, prefix: str) -> None:
     """What was told, and was not handled yet, is found in the store; what was may run again."""
-    with _stopped(swept, "worker"):
+    with stopped(swept, "worker"):
         uploaded = _put(swept, prefix, 20)
         wait_for(swept, "note", queued=20)
         swept.redis.flushall()

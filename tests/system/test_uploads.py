@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import urllib.request
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from bucketwheel.testing import System
 from tests.conftest import wait_until
-from tests.system.conftest import Deploy, logged, status, wait_for
+from tests.system.conftest import Deploy, logged, status, stopped, wait_for
 
 MB = 1024 * 1024
 
@@ -91,17 +87,6 @@ def _keys(system: System, name: str) -> list[str]:
 def _names(system: System, name: str) -> list[str]:
     """Names of the events."""
     return sorted(each["Records"][0]["eventName"] for each in _events(system, name))
-
-
-@contextmanager
-def _paused(system: System, part: str) -> Iterator[None]:
-    """Stop a part for as long as this lasts."""
-    pid = system.instance.children[part]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_an_upload_runs_the_function_once_with_awss_event(
@@ -249,7 +234,7 @@ def test_an_object_that_is_gone_fails_its_own_invocation_alone(
             key = event["Records"][0]["s3"]["object"]["key"]
             boto3.client("s3").get_object(Bucket="{bucket}", Key=key)
     """)
-    with _paused(system, "worker"):
+    with stopped(system, "worker"):
         s3.put_object(Bucket=bucket, Key="gone", Body=b"x")
         s3.put_object(Bucket=bucket, Key="here", Body=b"x")
         s3.delete_object(Bucket=bucket, Key="gone")
