@@ -24,6 +24,17 @@ def test_any_means_a_free_one_and_each_its_own() -> None:
             pass
 
 
+_OUTGOING = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
+@pytest.mark.skipif(_OUTGOING < 20_000, reason="connections may get nearly any port")
+def test_a_free_port_is_none_that_a_connection_may_get() -> None:
+    """Else an outgoing connection may hold it when its server begins, or begins again."""
+    chosen = ports.choose({f"PORT{number}": 0 for number in range(50)})
+
+    assert all(1_024 <= port < _OUTGOING for port in chosen.values())
+
+
 def test_a_free_port_that_is_asked_for_is_the_one() -> None:
     """Nothing is held any more afterwards."""
     port = ports.choose({"S3_PORT": 0})["S3_PORT"]
