@@ -69,13 +69,6 @@ def known_queues(redis: Redis) -> list[str]:
     return sorted(each.decode() for each in members)
 
 
-def workers_alive(redis: Redis) -> list[str]:
-    """Names of the workers that live."""
-    members: Any = redis.smembers(keys.WORKERS)
-    ids = sorted(each.decode() for each in members)
-    return [id.partition(":")[0] for id in ids if redis.exists(keys.worker_alive(id))]
-
-
 def _fleet(function: str, at_workers: dict[str, FleetReport]) -> FleetReport:
     return at_workers.get(function) or FleetReport(function, 0, 0, 0, 0, "")
 

@@ -8,6 +8,7 @@ intakes run side by side. One that dies in between leaves its list, which anothe
 from __future__ import annotations
 
 import logging
+import platform
 import threading
 import time
 import uuid
@@ -21,6 +22,7 @@ from broker.connection import UNAVAILABLE, connect
 from broker.dead_letter import undeliverable
 from broker.functions import DeployedFunctions
 from broker.lineage import Lineage
+from broker.liveness import make_id
 from broker.publication import FUNCTIONS_CHANGED, Publication, Publisher
 from broker.reaper import Reaper
 from broker.routes import Routes
@@ -47,7 +49,7 @@ class Intake:
         self, settings: BrokerSettings, functions: Functions, deployments: Trigger, region: str
     ) -> None:
         """`deployments` is the trigger of the platform's own function: an upload of code."""
-        self.id = uuid.uuid4().hex[:12]
+        self.id = make_id(platform.node())
         self._settings = settings
         self._functions = functions
         self._deployments = deployments

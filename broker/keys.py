@@ -3,7 +3,8 @@
 | key (behind `bucketwheel:`)   | type   | meaning                                     | written by          |
 |-------------------------------|--------|---------------------------------------------|---------------------|
 | `events`                      | list   | notifications, as the object store sent them| object store        |
-| `intakes`                     | set    | ids of intakes that may hold events         | intake              |
+| `intakes`                     | set    | ids (`host:start`) of intakes that may hold | intake              |
+|                               |        | events                                      |                     |
 | `intake:<id>:alive`           | string | expires when the intake is dead             | intake              |
 | `intake:<id>:inflight`        | list   | notifications it has taken, not published   | intake              |
 | `events:taken`                | string | counts notifications that intakes published | intake              |

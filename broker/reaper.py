@@ -21,6 +21,7 @@ from broker.clock import milliseconds
 from broker.giving_up import GivingUp
 from broker.invocation import FunctionFault
 from broker.ledger import fault_of
+from broker.liveness import dead_intakes, dead_workers
 from broker.scripts import Argument, Script
 from storage.configuration import FunctionConfiguration
 
@@ -83,7 +84,7 @@ class Reaper:
     def bury_workers(self) -> int:
         """Queue again what dead workers held."""
         put_back = 0
-        for worker in self._dead(keys.WORKERS, keys.worker_alive):
+        for worker in dead_workers(self._redis):
             held: Any = self._redis.hkeys(keys.running(worker))
             count = sum(
                 self._put_back("running", held[at : at + BATCH])
@@ -156,7 +157,7 @@ class Reaper:
 
     def give_back_events(self) -> None:
         """Give the events of dead intakes back to the list all intakes take from."""
-        for intake in self._dead(keys.INTAKES, keys.intake_alive):
+        for intake in dead_intakes(self._redis):
             count = self._inherit.run(self._redis, intake)
             if count > 0:
                 log.warning("intake %s is gone: %d of its events are taken over", intake, count)
@@ -227,15 +228,6 @@ class Reaper:
             return _WORKER_LOST
         age = (now - int(entry["at"] or now)) / 1000
         return self._giving_up.too_old(entry["function"].decode(), age, bool(entry["reply"]))
-
-    def _dead(self, members: str, alive: Any) -> list[str]:
-        ids = [each.decode() for each in self._redis.smembers(members)]  # type: ignore[union-attr]
-        if not ids:
-            return []
-        pipeline = self._redis.pipeline(transaction=False)
-        for id in ids:
-            pipeline.exists(alive(id))
-        return [id for id, lives in zip(ids, pipeline.execute(), strict=True) if not lives]
 
 
 def _entry(found: list[bytes | None]) -> dict[str, bytes]:

@@ -12,8 +12,8 @@ from typing import Final
 from redis import Redis
 
 from broker.connection import connect
-from broker.counters import workers_alive
 from broker.deployments import Deployments, DeploymentStep
+from broker.liveness import workers_alive
 from broker.settings import BrokerSettings
 from bucketwheel.errors import DeploymentTimeout, FunctionError, PackingError
 from bucketwheel.instance import data_folder

@@ -73,6 +73,8 @@ class Instance(BaseModel):
         """Set those settings that are missing to this instance's."""
         for name in ("s3_endpoint", "s3_access_key", "s3_secret_key", "s3_region", "redis_url"):
             variables.setdefault(f"BUCKETWHEEL_{name.upper()}", getattr(self, name))
+        if self.flower_url is not None:
+            variables.setdefault("BUCKETWHEEL_FLOWER_PORT", self.flower_url.rsplit(":", 1)[1])
 
 
 def data_folder() -> Path:

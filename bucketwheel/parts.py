@@ -9,11 +9,13 @@ import threading
 import warnings
 from typing import Final
 
+from pydantic import SecretStr
+
 from broker.deliverer import Deliverer
 from broker.intake import Intake
 from broker.settings import BrokerSettings
 from broker.watch import Watch
-from bucketwheel.settings import LOOPBACK, UpSettings
+from bucketwheel.settings import UpSettings
 from storage.configuration import uploads
 from storage.errors import StorageError
 from storage.functions import FunctionStore
@@ -23,8 +25,9 @@ from storage.settings import StorageSettings
 
 log = logging.getLogger("bucketwheel.parts")
 
-#: Invocations that Flower keeps in memory.
+#: Invocations that Flower keeps in memory, and who may look at them.
 _FLOWER_TASKS: Final = 10_000
+FLOWER_USER: Final = "bucketwheel"
 
 
 def run_intake() -> None:
@@ -37,6 +40,7 @@ def run_intake() -> None:
     store = FunctionStore(storage)
     intake = Intake(BrokerSettings.read(), store.all, deployments, storage.s3_region)
     deliverer = Deliverer(BrokerSettings.read(), storage, store.load)
+    person = UpSettings.read().user_secret_key
     stopping = threading.Event()
 
     def stop(*_: object) -> None:
@@ -46,7 +50,7 @@ def run_intake() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     mended: set[str] = set()
-    while not stopping.is_set() and not _assert_store(store, storage, mended):
+    while not stopping.is_set() and not _assert_store(store, storage, person, mended):
         stopping.wait(1.0)
     watch = Watch(BrokerSettings.read(), storage, store.all, sorted(mended))
     deliverer.start()
@@ -56,8 +60,11 @@ def run_intake() -> None:
     deliverer.stop()
 
 
-def _assert_store(store: FunctionStore, storage: StorageSettings, mended: set[str]) -> bool:
-    """Make the system bucket, and the roles and rules of all functions; whether that worked.
+def _assert_store(
+    store: FunctionStore, storage: StorageSettings, person: SecretStr | None, mended: set[str]
+) -> bool:
+    """Make the system bucket, people's user, the roles and rules of all functions; whether that
+    worked.
 
     Buckets that had not told their functions of all writes are added to `mended`.
 
@@ -72,6 +79,8 @@ def _assert_store(store: FunctionStore, storage: StorageSettings, mended: set[st
             mended.update(rules.mend_for(known.values()))
             rules.ensure_for(known.values())
         roles = Roles(storage)
+        if person is not None:
+            roles.grant_person(person.get_secret_value())
         for each in known.values():
             roles.grant(each)
     except StorageError as error:
@@ -93,16 +102,26 @@ def run_worker() -> None:
 
 
 def run_flower() -> None:
-    """Show workers and invocations on loopback until SIGTERM or SIGINT."""
+    """Show workers and invocations until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: others would reach it without a password.
+    """
     from workers.celery_app import make_app
 
-    port = UpSettings.read().flower_port
+    settings = UpSettings.read()
+    settings.check_flower()
     app = make_app(BrokerSettings.read())
+    # These are no process's arguments: the password is seen by nobody.
     arguments = [
         "flower",
-        f"--address={LOOPBACK}",
-        f"--port={port}",
+        f"--address={settings.flower_address}",
+        f"--port={settings.flower_port}",
         f"--max_tasks={_FLOWER_TASKS}",
         f"--conf={os.devnull}",  # a flowerconfig.py that happens to lie here is not ours to run
     ]
+    if settings.flower_password is not None:
+        arguments.append(
+            f"--basic_auth={FLOWER_USER}:{settings.flower_password.get_secret_value()}"
+        )
     app.start(arguments)

@@ -14,7 +14,7 @@ from pydantic import AnyHttpUrl, SecretStr
 from redis import Redis
 
 from broker.connection import UNAVAILABLE
-from broker.counters import workers_alive
+from broker.liveness import intakes_alive, workers_alive
 from bucketwheel import instance, ports, servers
 from bucketwheel.child import Child, ChildSpec
 from bucketwheel.children import Children, Tell
@@ -23,13 +23,19 @@ from bucketwheel.errors import StartError
 from bucketwheel.instance import Instance
 from bucketwheel.settings import LOOPBACK, UpSettings
 from storage.errors import StorageError, StoreUnavailable
-from storage.roles import PERSON, Roles
+from storage.roles import PERSON
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
 
 #: Seconds for a server to answer, and for intake and worker to be at work.
 SERVER_START: Final = 60.0
 PART_START: Final = 30.0
+
+#: Settings that are handed to our own processes as this system has them.
+_DESCRIBED: Final = (
+    *("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION"),
+    *("REDIS_URL", "USER_SECRET_KEY", "FLOWER_PORT"),
+)
 
 #: Our own processes, in the order of their start.
 PARTS: Final = ("intake", "worker", "flower")
@@ -124,8 +130,6 @@ class Up:
             self._start_server(minio, servers.store_healthy(storage))
         else:
             _expect_store(storage)
-        if not self._children.asked_to_stop:
-            Roles(storage).grant_person(credentials.user_secret_key)
         return found
 
     def _choose_ports(self) -> _Ports:
@@ -145,6 +149,7 @@ class Up:
     def _describe_servers(self, credentials: Credentials, chosen: _Ports) -> Instance:
         settings = self._settings
         s3, access_key, secret_key = f"http://{LOOPBACK}:{chosen.s3}", "", SecretStr("")
+        person = settings.user_secret_key or SecretStr(credentials.user_secret_key)
         if settings.s3_endpoint is not None:
             s3 = str(settings.s3_endpoint).rstrip("/")
             access_key = settings.s3_access_key or ""
@@ -160,7 +165,7 @@ class Up:
             s3_region=settings.s3_region,
             redis_url=redis,
             user_access_key=PERSON,
-            user_secret_key=credentials.user_secret_key,
+            user_secret_key=person.get_secret_value(),
             console_url=f"http://{LOOPBACK}:{chosen.console}" if chosen.console else None,
             flower_url=f"http://{LOOPBACK}:{chosen.flower}" if chosen.flower else None,
         )
@@ -183,28 +188,28 @@ class Up:
                 self._children.start(self._part(name, found))
         self._describe()
         end = time.monotonic() + PART_START
-        while self._expects_worker(found) and time.monotonic() < end:
+        while self._expects_parts(found) and time.monotonic() < end:
             self._children.run_once(0.1)
             if self._children.asked_to_stop:
                 return
 
-    def _expects_worker(self, found: Instance) -> bool:
-        if "worker" not in self._parts:
-            return False
+    def _expects_parts(self, found: Instance) -> bool:
+        """Whether an intake or a worker is still to begin its work."""
+        alive = {"intake": intakes_alive, "worker": workers_alive}
         try:
             with Redis.from_url(found.redis_url, socket_timeout=5) as redis:
-                return not workers_alive(redis)
+                return any(not alive[name](redis) for name in alive.keys() & self._parts)
         except UNAVAILABLE:
             return True
 
     def _part(self, name: str, found: Instance) -> ChildSpec:
         variables = dict(os.environ)
-        for setting in ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "REDIS_URL"):
+        for setting in _DESCRIBED:
             variables.pop(f"BUCKETWHEEL_{setting}", None)
         found.fill(variables)
+        if name == "intake":  # which makes that user
+            variables["BUCKETWHEEL_USER_SECRET_KEY"] = found.user_secret_key
         variables["BUCKETWHEEL_DATA"] = str(self._data)
-        if found.flower_url is not None:
-            variables["BUCKETWHEEL_FLOWER_PORT"] = found.flower_url.rsplit(":", 1)[1]
         return ChildSpec(
             name=name,
             # -P: a folder of the user's named like one of our packages must not hide ours.

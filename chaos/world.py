@@ -15,7 +15,7 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
-from broker.counters import workers_alive
+from broker.liveness import workers_alive
 from bucketwheel.errors import InstanceError
 from bucketwheel.testing import System
 from chaos.second_host import SecondHost

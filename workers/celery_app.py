@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import resource
-import secrets
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ from broker.connection import connect
 from broker.dead_letter import undeliverable
 from broker.invocation import FunctionFault
 from broker.ledger import Ledger
+from broker.liveness import make_id
 from broker.message import delivered
 from broker.publication import Publisher
 from broker.reaper import Reaper
@@ -100,8 +100,7 @@ class Worker:
         preparation = Preparation(storage, self._packages, self._layers, roles)
         redis = connect(broker)
         self.deployer = Deployer(redis, storage, store, roles, self._packages)
-        # A restarted worker is another one: what its predecessor held must count as lost.
-        id = f"{settings.worker_name}:{secrets.token_hex(4)}"
+        id = make_id(settings.worker_name)
         self.supervisor = Supervisor(
             settings,
             Ledger(redis, id, broker, storage.s3_region),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,11 @@ from workers.settings import WorkerSettings
 #: Part of the memory that environments get; the rest is for the servers, the system, its caches.
 PART: Final = 0.8
 _MB: Final = 1024 * 1024
-_CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
+#: The limit of a container, by version 2 and by version 1 of control groups.
+_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def host(settings: WorkerSettings) -> Host:
@@ -23,8 +28,8 @@ def host(settings: WorkerSettings) -> Host:
 
 def _memory() -> int:
     """Bytes of this machine, or of the container this runs in."""
-    total: int = psutil.virtual_memory().total
-    try:
-        return min(total, int(_CGROUP.read_text()))
-    except (OSError, ValueError):  # no such file, or "max"
-        return total
+    known: list[int] = [psutil.virtual_memory().total]
+    for each in _LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            known.append(int(each.read_text()))
+    return min(known)

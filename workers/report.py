@@ -14,8 +14,8 @@ from redis import Redis
 
 from broker import fleets
 from broker.connection import UNAVAILABLE, connect
-from broker.counters import workers_alive
 from broker.fleets import FleetReport, HostReport
+from broker.liveness import workers_alive
 from broker.settings import BrokerSettings
 
 log = logging.getLogger("bucketwheel.report")

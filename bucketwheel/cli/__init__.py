@@ -88,6 +88,7 @@ for _command in (
     processes.intake,
     processes.worker,
     processes.flower,
+    processes.alive,
     runtimes.runtimes,
 ):
     main.add_command(_command)

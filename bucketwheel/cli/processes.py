@@ -38,12 +38,31 @@ def worker() -> None:
 def flower() -> None:
     """Run Flower, which shows workers and invocations.
 
-    It listens on 127.0.0.1, at BUCKETWHEEL_FLOWER_PORT (5555).
+    It listens on 127.0.0.1, at BUCKETWHEEL_FLOWER_PORT (5555). With BUCKETWHEEL_FLOWER_PASSWORD it
+    asks for that, and for the user `bucketwheel`; BUCKETWHEEL_FLOWER_ADDRESS may then be another.
     """
     from bucketwheel.parts import run_flower
 
     _prepare()
     run_flower()
+
+
+@click.command()
+@data_option
+@click.argument("part", type=click.Choice(["intake", "worker", "flower"]))
+def alive(part: str) -> None:
+    """Say whether this host's intake, worker or Flower is at work.
+
+    For health checks: exits with status 1 when it is not.
+    """
+    from bucketwheel.health import is_at_work
+    from bucketwheel.instance import fill_environment
+
+    fill_environment()
+    if not is_at_work(part):
+        click.echo(f"{part} is not at work on this host", err=True)
+        raise SystemExit(1)
+    click.echo(f"{part} is at work")
 
 
 def _prepare() -> None:

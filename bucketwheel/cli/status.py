@@ -62,9 +62,10 @@ def _deployed() -> list[str]:
 
 def _status(redis: Redis, functions: list[str]) -> dict[str, Any]:
     from broker import keys
-    from broker.counters import known_queues, overview, workers_alive
+    from broker.counters import known_queues, overview
     from broker.dead_letters import DeadLetters
     from broker.fleets import hosts
+    from broker.liveness import workers_alive
     from broker.outbox import waiting
     from broker.watch_state import WatchState
 

@@ -15,8 +15,8 @@ import pytest
 from celery import Celery
 
 import bucketwheel
-from broker.counters import workers_alive
 from broker.fleets import hosts
+from broker.liveness import workers_alive
 from bucketwheel.testing import System
 from tests.conftest import wait_until
 from tests.system.conftest import begun, deployed, logged, status, wait_for

@@ -203,6 +203,9 @@ def test_without_a_system_commands_say_how_to_start_one(tmp_path: Path, command:
 BAD_SETTINGS = {
     "S3_PORT": ("http", "Input should be a valid integer"),
     "FLOWER_PORT": ("70000", "Input should be less than or equal to 65535"),
+    "FLOWER_ADDRESS": ("0.0.0.0", "set also BUCKETWHEEL_FLOWER_PASSWORD"),
+    "FLOWER_PASSWORD": ("short", "at least 8"),
+    "USER_SECRET_KEY": ("short", "at least 8"),
     "DRAIN_TIMEOUT": ("-1", "Input should be greater than or equal to 0"),
     "CONCURRENCY": ("0", "Input should be greater than or equal to 1"),
     "IDLE_TIMEOUT": ("0", "Input should be greater than 0"),
