@@ -126,5 +126,7 @@ def listening() -> Iterator[Runs]:
     with Server(("127.0.0.1", 0), Handler) as server:
         runs.port = server.server_address[1]
         Thread(target=server.serve_forever, daemon=True).start()
-        yield runs
-        server.shutdown()
+        try:
+            yield runs
+        finally:  # its thread would go on polling a descriptor that is somebody else's
+            server.shutdown()

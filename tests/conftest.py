@@ -9,7 +9,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import BaseServer
+from threading import Thread
 from typing import Any, NoReturn
 
 import pytest
@@ -38,6 +41,23 @@ def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLI
             pytest.fail(f"after {deadline:g} s still not: {what}")
         time.sleep(0.01)
     return found
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
+    """Serve in a thread for as long as this lasts.
+
+    A thread that outlived its server would go on polling a descriptor that is somebody else's by
+    then, and keep that one's file open.
+    """
+    thread = Thread(target=server.serve_forever, daemon=True)
+    with server:
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="session", autouse=True)

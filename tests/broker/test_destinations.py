@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from storage.configuration import FunctionConfiguration
 from storage.errors import FunctionNotFound
 from storage.roles import Roles
 from storage.settings import StorageSettings
-from tests.conftest import wait_until
+from tests.conftest import serving, wait_until
 
 FAULT = FunctionFault("ValueError", "no photo", ("line 1",))
 
@@ -140,11 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def _receiving(*statuses: int) -> Iterator[_Receiver]:
-    with _Receiver(*statuses) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    server = _Receiver(*statuses)
+    with serving(server):
         yield server
-        server.shutdown()
 
 
 def _popped(redis: Redis, name: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import AnyHttpUrl, SecretStr
 from storage import client
 from storage.errors import StoreUnavailable
 from storage.settings import StorageSettings
+from tests.conftest import serving
 
 _BUCKETS = b"""<ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
 <Buckets><Bucket><Name>photos</Name></Bucket></Buckets></ListAllMyBucketsResult>"""
@@ -45,12 +45,9 @@ class _Starting(BaseHTTPRequestHandler):
 def starting() -> Iterator[StorageSettings]:
     """Settings of a store that is starting."""
     handler = type("Handler", (_Starting,), {"asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with serving(server):
         yield _settings(server.server_port)
-        server.shutdown()
-        thread.join()
 
 
 def _settings(port: int) -> StorageSettings:

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from broker.counters import overview
 from broker.logs import FunctionLogs
 from bucketwheel.errors import StartError
 from bucketwheel.testing import System, running
-from tests.conftest import DEADLINE, absent, wait_until
+from tests.conftest import DEADLINE, absent, serving, wait_until
 
 #: Deploys a module's text, with further arguments of the command; returns what was printed.
 Deploy = Callable[..., str]
@@ -64,11 +63,9 @@ class _Accept(BaseHTTPRequestHandler):
 @contextmanager
 def _listening() -> Iterator[int]:
     """Somebody else's webhook; its port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Accept) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Accept)
+    with serving(server):
         yield server.server_port
-        server.shutdown()
 
 
 @contextmanager

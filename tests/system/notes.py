@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from typing import Any
+
+from tests.conftest import serving
 
 #: What a function's module begins with. `note_down(text)` has a text noted; `stay(text)` does, and
 #: returns once the test has let go.
@@ -86,9 +88,10 @@ def listening() -> Iterator[Notes]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             """An environment that was killed is no news."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        notes = Notes(server.server_address[1])
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield notes
-        notes.gone.set()
-        server.shutdown()
+    server = Server(("127.0.0.1", 0), Handler)
+    notes = Notes(server.server_address[1])
+    with serving(server):
+        try:
+            yield notes
+        finally:
+            notes.gone.set()

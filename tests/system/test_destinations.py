@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import psutil
 import pytest
 
 from bucketwheel.testing import System
-from tests.conftest import wait_until
+from tests.conftest import serving, wait_until
 from tests.system.conftest import begun, deployed
 
 CODE = """
@@ -68,11 +67,10 @@ def posts() -> Iterator[_Posts]:
     """An address on loopback."""
     posts = _Posts()
     handler = type("Handler", (_Handler,), {"posts": posts})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        posts.url = f"http://127.0.0.1:{server.server_port}/ends"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    posts.url = f"http://127.0.0.1:{server.server_port}/ends"
+    with serving(server):
         yield posts
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from zipfile import ZipFile
 
@@ -16,7 +15,7 @@ import pytest
 
 from storage.configuration import PYTHON, FunctionConfiguration, Layer
 from storage.errors import PackageError
-from tests.conftest import absent
+from tests.conftest import absent, serving
 from workers.errors import RuntimeMissing
 from workers.runtimes import clients, paths, runtime
 from workers.runtimes.availability import availabilities
@@ -312,14 +311,13 @@ def test_a_client_is_installed_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jar: int, sentence: str
 ) -> None:
     """A file that is another than the pinned one, or half of it, is told and thrown away."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere)
+    with serving(server):
         monkeypatch.setattr(clients, "_CENTRAL", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setattr(clients, "FOLDER", tmp_path)
         monkeypatch.setattr(clients, "JARS", clients.JARS[jar : jar + 1])
         with pytest.raises(RuntimeMissing, match=sentence):
             clients.install_java(lambda line: None)
-        server.shutdown()
 
     assert list((tmp_path / "java").iterdir()) == []
     assert not clients.has_java()
