@@ -24,7 +24,7 @@ setup(
         "click>=8.1,<9",
         "flower>=2.2,<3",
         "httptools>=0.6,<1",
-        "kombu>=5.7,<5.8",  # the written message format
+        "kombu[redis]>=5.7,<5.8",  # the written message format
         "minio>=7.2.20,<8",  # 8 has other call signatures
         "orjson>=3.10,<4",
         "pillow>=11,<14",
