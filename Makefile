@@ -1,7 +1,7 @@
 # Bucketwheel: every gate is one command. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench chaos check clean
+.PHONY: help setup demo test test-compose lint format bench chaos check clean
 
 # The object store, run unmodified: its last version upstream, built from source by Go.
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
@@ -24,6 +24,10 @@ demo: setup ## Crop real photographs through the whole system, and show the resu
 test: setup ## Run all tests, or some: make test TESTS=tests/broker/test_ledger.py
 	@$(BIN)/python -m pytest $(TESTS)
 
+test-compose: setup ## Build docker-compose.yml, bring it up and break it (some 10 minutes the first time)
+	@scripts/setup-compose
+	@$(BIN)/python -m pytest -m compose tests/compose
+
 lint: setup ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -34,7 +38,7 @@ format: setup ## Format the code
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
-check: lint test ## Run every gate, as CI does
+check: lint test test-compose ## Run every gate, as CI does
 
 bench: setup ## Measure the figures, each beside its comparison (about 30 minutes), or some: make bench FIGURES="noop burst"
 	@$(BIN)/python -c "import matplotlib, numpy" 2>/dev/null || $(BIN)/pip install --quiet -e '.[bench]'

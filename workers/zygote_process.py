@@ -224,6 +224,7 @@ def _isolate(paths: list[str], hidden: str) -> View:
         Refused: this process could not end environments safely.
     """
     ending.check()
+    _check_giving()
     client = importlib.util.find_spec("awslambdaric")
     needed = [sys.executable, os.__file__, *([client.origin] if client and client.origin else [])]
     view = View(paths, hidden)
@@ -235,6 +236,22 @@ def _isolate(paths: list[str], hidden: str) -> View:
     if status != 0:
         raise OSError(f"users without rights cannot read all of {', '.join(needed)}")
     return view
+
+
+def _check_giving() -> None:
+    """Refuse to begin where environments could not be given what is theirs.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    reading, writing = os.pipe()
+    try:
+        os.fchown(writing, users.LOW, users.LOW)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: giving files away (CAP_CHOWN)") from None
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _try(view: View, needed: list[str]) -> int:
