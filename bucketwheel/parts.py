@@ -25,8 +25,10 @@ from storage.settings import StorageSettings
 
 log = logging.getLogger("bucketwheel.parts")
 
-#: Invocations that Flower keeps in memory, and who may look at them.
+#: Invocations that Flower keeps in memory, for how many seconds it shows workers that have gone
+#: (each container has a name of its own), and who may look.
 _FLOWER_TASKS: Final = 10_000
+_FLOWER_OFFLINE: Final = 3_600
 FLOWER_USER: Final = "bucketwheel"
 
 
@@ -118,6 +120,7 @@ def run_flower() -> None:
         f"--address={settings.flower_address}",
         f"--port={settings.flower_port}",
         f"--max_tasks={_FLOWER_TASKS}",
+        f"--purge_offline_workers={_FLOWER_OFFLINE}",
         f"--conf={os.devnull}",  # a flowerconfig.py that happens to lie here is not ours to run
     ]
     if settings.flower_password is not None:

@@ -145,7 +145,7 @@ def test_revoking_ends_one_invocation(project: Project, flower: Flower) -> None:
 @pytest.mark.parametrize(
     ("name", "path", "words"),
     [
-        ("workers", "/workers", ("celery@", "Online")),
+        ("workers", "/workers", ("bucketwheel@", "Online")),
         ("tasks", "/tasks", ("shown_well", "shown_failing", "SUCCESS", "FAILURE")),
         ("broker", "/broker", ("function.shown_well",)),
     ],

@@ -158,7 +158,7 @@ def test_a_snapshot_works_inside(project: Project) -> None:
 
 def test_the_containers_memory_is_the_hosts(project: Project) -> None:
     """Functions get 80 % of what the container may have."""
-    project.up(WORKER_MEMORY="1g")
+    project.up(BUCKETWHEEL_WORKER_MEMORY="1g")
     try:
         wait_until(
             lambda: [each["memory"] for each in project.hosts()] == [819], "the budget is 819 MB"

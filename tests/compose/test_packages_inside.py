@@ -25,7 +25,7 @@ def test_a_function_in_node_runs_where_node_was_asked_for(project: Project) -> N
     refused = project.asked("deploy", str(folder))
     assert refused.returncode == 1 and "nodejs18.x" in refused.stderr
 
-    project.up(PACKAGES="nodejs")
+    project.up(BUCKETWHEEL_PACKAGES="nodejs")
     try:
         project.bucketwheel("deploy", str(folder))
         assert project.bucketwheel("invoke", "doubled", "--payload", "21") == "42\n"

@@ -253,7 +253,7 @@ def test_another_image_of_the_store_may_be_named(project: Project) -> None:
     (found,) = project.containers("minio")
     project.docker.run("tag", found["Image"], "elsewhere/minio:1")
 
-    project.compose("build", "minio", MINIO_IMAGE="elsewhere/minio:1")
+    project.compose("build", "minio", BUCKETWHEEL_MINIO_IMAGE="elsewhere/minio:1")
 
     history = project.docker.run(
         "history", "--no-trunc", "--format", "{{.CreatedBy}}", "bucketwheel/minio"
