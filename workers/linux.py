@@ -115,9 +115,9 @@ def change_root(folder: str) -> None:
     """Make a mount the root folder, and let go of the old one.
 
     Docker's filter of system calls knows no pivot_root(2), whatever the capabilities. There the
-    mount is laid over the root, as switch_root(8) does: what is covered can be uncovered with
-    CAP_SYS_ADMIN in the namespace's own users alone, and a copy of the namespace in another user
-    namespace has it locked (mount_namespaces(7)).
+    mount is laid over the old root, as switch_root(8) does. Only who may change the mounts could
+    uncover that: no environment may, and to a snapshot, which may in a user namespace of its own,
+    they are locked together (mount_namespaces(7)).
 
     Raises:
         OSError: the kernel refuses.
