@@ -20,7 +20,8 @@ ARG PACKAGES=""
 RUN if [ -n "$PACKAGES" ]; then \
       apt-get update && apt-get install -y --no-install-recommends $PACKAGES && rm -rf /var/lib/apt/lists/*; \
     fi
-RUN useradd --uid 10001 --home-dir /data --create-home bucketwheel
+RUN useradd --uid 10001 --home-dir /data --no-create-home bucketwheel \
+ && mkdir /data && chown bucketwheel:bucketwheel /data
 # Below /usr, which is what functions see of the system.
 COPY --from=build /usr/local/lib/bucketwheel /usr/local/lib/bucketwheel
 RUN if command -v java; then /usr/local/lib/bucketwheel/bin/bucketwheel runtimes install java; fi

@@ -156,6 +156,21 @@ def test_a_snapshot_works_inside(project: Project) -> None:
     wait_until(lambda: project.status("restored")["succeeded"] == 1, "it is counted")
 
 
+def test_without_rights_functions_run_and_the_worker_says_what_is_open(project: Project) -> None:
+    """As the README says for hosts that refuse the capabilities."""
+    services = "services: {worker: {user: bucketwheel, cap_add: !reset []}}\n"
+    (project.folder / "without-rights.yml").write_text(services)
+    project.up(COMPOSE_FILE="docker-compose.yml:without-rights.yml")
+    try:
+        assert _call(project, "neighbour") == []
+        (host,) = wait_until(project.hosts, "the worker tells of itself")
+        assert host["isolation"].startswith("environments share the worker's user")
+        assert "Task timed out after 1.00 seconds" in _fault(project, "endless")
+        assert "Runtime.OutOfMemory" in _fault(project, "hoard")
+    finally:
+        project.up()
+
+
 def test_the_containers_memory_is_the_hosts(project: Project) -> None:
     """Functions get 80 % of what the container may have."""
     project.up(BUCKETWHEEL_WORKER_MEMORY="1g")
