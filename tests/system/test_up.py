@@ -50,6 +50,7 @@ COMMANDS = {
     "intake": "Run an intake",
     "worker": "Run this host's worker",
     "flower": "Run Flower",
+    "alive": "Say whether this host's intake, worker or Flower is at work",
     "runtimes": "List runtimes",
 }
 
