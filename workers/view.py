@@ -150,9 +150,11 @@ def put_own(root: str, uid: int, tmp: int, shown: list[str]) -> None:
     covered = {root + each: linux.clone_mount(root + each) for each in shown}
     is_folder = {path: os.path.isdir(path) for path in covered}
     linux.move_mount(tmp, root + "/tmp")
+    usual = os.umask(0o022)  # a snapshot's root makes these folders, and another user goes through
     for path, descriptor in covered.items():
         _make(path, is_folder[path])
         linux.move_mount(descriptor, path)
+    os.umask(usual)
     options = f"mode=700,uid={uid},gid={uid},size={_SHARED_MEMORY}m,nr_inodes=4096"
     linux.tmpfs(f"{root}/dev/shm", options)
 

@@ -26,10 +26,10 @@ from pathlib import Path
 from tests.workers.hosts import Host, on_host
 
 logging.basicConfig(stream=sys.stderr, format="%(message)s")
-folder, mode, paths, code = json.loads(sys.argv[1])
+folder, mode, paths, code, snap_start = json.loads(sys.argv[1])
 
 async def work(host):
-    environment = await host.environment(host.sandbox(code))
+    environment = await host.environment(host.sandbox(code, snap_start=snap_start))
     answer = await environment.invoke([folder, sys.prefix])
     await environment.kill()
     print(json.dumps([host.zygote.isolation.mode, answer]))
@@ -74,9 +74,11 @@ def _libraries() -> Path:
     return Path(found.origin).parents[1]
 
 
-def _work(command: list[str], folder: Path, mode: str | None, **user: Any) -> tuple[str, Any, str]:
+def _work(
+    command: list[str], folder: Path, mode: str | None, snap_start: bool = False, **user: Any
+) -> tuple[str, Any, str]:
     """Isolation, answer and log of a worker that is run by this command."""
-    arguments = json.dumps([str(folder), mode, [str(_libraries())], _CODE])
+    arguments = json.dumps([str(folder), mode, [str(_libraries())], _CODE, snap_start])
     done = subprocess.run(
         [*command, "-c", _WORKER, arguments],
         capture_output=True,
@@ -102,13 +104,14 @@ def _root(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_root")
-def test_an_interpreter_below_tmp_is_seen_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("snap_start", [False, True], ids=["plain", "snapshot"])
+def test_an_interpreter_below_tmp_is_seen_there(tmp_path: Path, snap_start: bool) -> None:
     """And a worker's folder below the interpreter's is not, though that is shown."""
     python = _environment_of(sys.executable, tmp_path / "venv")
     folder = tmp_path / "venv" / "data"
     folder.mkdir()
 
-    used, answer, _ = _work([str(python)], folder, "uid")
+    used, answer, _ = _work([str(python)], folder, "uid", snap_start)
 
     assert used == "uid"
     assert answer["prefix"]
