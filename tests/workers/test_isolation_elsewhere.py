@@ -151,7 +151,7 @@ def test_without_root_bubblewrap_keeps_functions_apart(tmp_path: Path) -> None:
     os.chown(folder, 54321, 54321)
     other = _environment_of(python, tmp_path / "venv")
 
-    user = {"user": 54321, "group": 54321, "extra_groups": []}
+    user: dict[str, Any] = {"user": 54321, "group": 54321, "extra_groups": []}
     used, answer, _ = _work([str(other)], folder, None, **user)
 
     assert used == "bubblewrap"
