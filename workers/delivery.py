@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import orjson
 from billiard.einfo import ExceptionInfo
-from celery.exceptions import Retry
+from celery.exceptions import Retry, Terminated
 
 from broker.invocation import FunctionFault, Invocation, Outcome
 from broker.ledger import Claim
 from broker.message import INVOCATIONS
+from workers.faults import REVOKED
 
 Callback = Callable[..., Any]
 
@@ -129,12 +130,17 @@ def _event(request: dict[str, Any]) -> bytes:
 
 
 def _failure(fault: FunctionFault, retried: bool) -> ExceptionInfo:
-    """A fault as Flower shows it: type and message, and the trace of the function's own code."""
+    """A fault as Flower shows it: type and message, and the trace of the function's own code.
+
+    What was revoked has been told as that: Celery passes over the end of what was terminated.
+    """
     error = FunctionError(f"{fault.type}: {fault.message}"[:SHOWN])
     told: Exception = Retry(str(error), exc=error) if retried else error
+    if fault == REVOKED:
+        told = Terminated(fault.message)
     try:
         raise told
-    except (Retry, FunctionError):
+    except (Retry, FunctionError, Terminated):
         info = ExceptionInfo()
     info.exception = told
     info.traceback = "\n".join([*fault.trace, str(error)])[:SHOWN]

@@ -203,6 +203,9 @@ def test_revoking_a_running_task_ends_it_alone(
         retrying=0,
     )
     assert row["last_error"] == "Terminated: the task was revoked"
+    states = lambda: {each["uuid"]: each["state"] for each in _tasks(system, sleeper)}  # noqa: E731
+    wait_until(lambda: states().get(spared) == "SUCCESS", "Flower has heard of the other's end")
+    assert states()[doomed] == "REVOKED"
 
 
 def test_revoking_a_waiting_task_gives_it_up(
