@@ -47,7 +47,8 @@ def test_events_that_are_told_are_counted(
     for n in range(3):
         store.put_object(bucket, f"{n}", io.BytesIO(b"x"), 1)
 
-    wait_until(lambda: health.read().taken == before.taken + 3, "three more are counted")
+    # What other tests wrote just before may be counted meanwhile, too.
+    wait_until(lambda: health.read().taken >= before.taken + 3, "three more are counted")
     after = health.read()
     assert (after.lost, after.queued) == (before.lost, 0)
     assert after.started == before.started
