@@ -100,8 +100,7 @@ def _variables(system: System, folder: Path) -> dict[str, str]:
         # Less than what is waited for its end.
         "BUCKETWHEEL_DRAIN_TIMEOUT": "5",
     }
-    system.instance.fill(own)
-    return {**os.environ, **own}
+    return {**os.environ, **system.instance.settings(), **own}
 
 
 def _wait_for(app: Celery) -> None:

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 from broker.connection import UNAVAILABLE, connect
 from broker.liveness import intakes_alive, workers_alive
 from broker.settings import BrokerSettings
-from bucketwheel.settings import UpSettings
+from bucketwheel.settings import LOOPBACK, UpSettings
 from workers.settings import WorkerSettings
 
 #: Seconds for Flower to answer.
@@ -32,7 +32,7 @@ def is_at_work(part: str) -> bool:
 def _flower_answers() -> bool:
     settings = UpSettings.read()
     address = settings.flower_address
-    host = "127.0.0.1" if address.is_unspecified else str(address)
+    host = LOOPBACK if address.is_unspecified else str(address)
     try:
         with urlopen(f"http://{host}:{settings.flower_port}/healthcheck", timeout=_PATIENCE):
             return True

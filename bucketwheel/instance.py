@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -69,12 +69,15 @@ class Instance(BaseModel):
         """Describe it in the folder, for its owner alone."""
         write_private(data / _FILE, self.model_dump_json(indent=2) + "\n")
 
-    def fill(self, variables: MutableMapping[str, str]) -> None:
-        """Set those settings that are missing to this instance's."""
-        for name in ("s3_endpoint", "s3_access_key", "s3_secret_key", "s3_region", "redis_url"):
-            variables.setdefault(f"BUCKETWHEEL_{name.upper()}", getattr(self, name))
+    def settings(self) -> dict[str, str]:
+        """The settings by which a process belongs to it, by their variables' names."""
+        names = ("s3_endpoint", "s3_access_key", "s3_secret_key", "s3_region", "redis_url")
+        found: dict[str, str] = {
+            f"BUCKETWHEEL_{each.upper()}": getattr(self, each) for each in names
+        }
         if self.flower_url is not None:
-            variables.setdefault("BUCKETWHEEL_FLOWER_PORT", self.flower_url.rsplit(":", 1)[1])
+            found["BUCKETWHEEL_FLOWER_PORT"] = self.flower_url.rsplit(":", 1)[1]
+        return found
 
 
 def data_folder() -> Path:
@@ -90,7 +93,8 @@ def fill_environment() -> None:
     """
     needed = ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "REDIS_URL")
     if not all(f"BUCKETWHEEL_{name}" in os.environ for name in needed):
-        Instance.find().fill(os.environ)
+        for name, value in Instance.find().settings().items():
+            os.environ.setdefault(name, value)
 
 
 def remove(data: Path) -> None:

@@ -29,7 +29,7 @@ log = logging.getLogger("bucketwheel.parts")
 #: (each container has a name of its own), and who may look.
 _FLOWER_TASKS: Final = 10_000
 _FLOWER_OFFLINE: Final = 3_600
-FLOWER_USER: Final = "bucketwheel"
+_FLOWER_USER: Final = "bucketwheel"
 
 
 def run_intake() -> None:
@@ -125,6 +125,6 @@ def run_flower() -> None:
     ]
     if settings.flower_password is not None:
         arguments.append(
-            f"--basic_auth={FLOWER_USER}:{settings.flower_password.get_secret_value()}"
+            f"--basic_auth={_FLOWER_USER}:{settings.flower_password.get_secret_value()}"
         )
     app.start(arguments)

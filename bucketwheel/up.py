@@ -31,12 +31,6 @@ from storage.settings import StorageSettings
 SERVER_START: Final = 60.0
 PART_START: Final = 30.0
 
-#: Settings that are handed to our own processes as this system has them.
-_DESCRIBED: Final = (
-    *("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION"),
-    *("REDIS_URL", "USER_SECRET_KEY", "FLOWER_PORT"),
-)
-
 #: Our own processes, in the order of their start.
 PARTS: Final = ("intake", "worker", "flower")
 
@@ -203,13 +197,10 @@ class Up:
             return True
 
     def _part(self, name: str, found: Instance) -> ChildSpec:
-        variables = dict(os.environ)
-        for setting in _DESCRIBED:
-            variables.pop(f"BUCKETWHEEL_{setting}", None)
-        found.fill(variables)
+        variables = {**os.environ, **found.settings(), "BUCKETWHEEL_DATA": str(self._data)}
+        variables.pop("BUCKETWHEEL_USER_SECRET_KEY", None)
         if name == "intake":  # which makes that user
             variables["BUCKETWHEEL_USER_SECRET_KEY"] = found.user_secret_key
-        variables["BUCKETWHEEL_DATA"] = str(self._data)
         return ChildSpec(
             name=name,
             # -P: a folder of the user's named like one of our packages must not hide ours.

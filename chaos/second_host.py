@@ -108,5 +108,4 @@ def _variables(system: System, folder: Path, settings: dict[str, str]) -> dict[s
         "BUCKETWHEEL_DRAIN_TIMEOUT": "5",
         **settings,
     }
-    system.instance.fill(own)
-    return {**os.environ, **own}
+    return {**os.environ, **system.instance.settings(), **own}

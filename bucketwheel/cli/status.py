@@ -72,10 +72,11 @@ def _status(redis: Redis, functions: list[str]) -> dict[str, Any]:
     watched = WatchState.read(redis)
     # The platform's own, and those that are gone: shown only while there is something to see.
     others = {keys.DEPLOY, keys.INTAKE, keys.WORKER, *known_queues(redis)}.difference(functions)
-    remarkable = [
+    shown = [
         each
-        for each in overview(redis, sorted(others))
-        if each.queued or each.running or each.retrying or each.failed or each.dead
+        for each in overview(redis, [*functions, *sorted(others)])
+        if each.function not in others
+        or (each.queued or each.running or each.retrying or each.failed or each.dead)
     ]
     return {
         "workers": workers_alive(redis),
@@ -84,7 +85,7 @@ def _status(redis: Redis, functions: list[str]) -> dict[str, Any]:
         "dead_letters": DeadLetters(redis).count(),
         "records_waiting": waiting(redis),
         "watch": watched.model_dump(mode="json", include=_WATCHED) if watched else None,
-        "functions": [asdict(each) for each in [*overview(redis, functions), *remarkable]],
+        "functions": [asdict(each) for each in shown],
     }
 
 

@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import boto3
 from redis import Redis
 
 from bucketwheel import ports
+from bucketwheel.testing import s3
 from tests.compose.daemon import Docker
 from tests.conftest import wait_until
 
@@ -32,14 +32,14 @@ class Project:
         self.name = f"bw{uuid.uuid4().hex[:8]}"
         _copy_source(folder)
 
-    def write_env(self, **variables: str) -> subprocess.CompletedProcess[str]:
+    def write_env(self) -> subprocess.CompletedProcess[str]:
         """Run scripts/compose-env, with free ports."""
         chosen = ports.choose(dict.fromkeys(_PORTS, 0))
         own = {f"BUCKETWHEEL_{name}": str(port) for name, port in chosen.items()}
         return subprocess.run(
             ["scripts/compose-env"],
             cwd=self.folder,
-            env={**os.environ, **own, **variables},
+            env={**os.environ, **own},
             capture_output=True,
             text=True,
         )
@@ -94,13 +94,17 @@ class Project:
 
     def status(self, function: str) -> dict[str, Any]:
         """A function's numbers."""
-        found = json.loads(self.bucketwheel("status", "--json"))["functions"]
+        found = self._told()["functions"]
         return next((each for each in found if each["function"] == function), {})
 
     def hosts(self) -> list[dict[str, Any]]:
         """What each worker tells of its host, once it is at work."""
-        found: list[dict[str, Any]] = json.loads(self.bucketwheel("status", "--json"))["hosts"]
+        found: list[dict[str, Any]] = self._told()["hosts"]
         return found
+
+    def _told(self) -> Any:
+        """What `bucketwheel status` tells programs."""
+        return json.loads(self.bucketwheel("status", "--json"))
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """What Docker says of the containers."""
@@ -110,13 +114,7 @@ class Project:
 
     def s3(self) -> Any:
         """A boto3 client with a person's rights."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.variables["AWS_ENDPOINT_URL_S3"],
-            aws_access_key_id=self.variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.variables["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.variables["AWS_REGION"],
-        )
+        return s3(self.variables)
 
     def redis(self) -> Redis:
         """A client of its Redis."""
