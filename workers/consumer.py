@@ -18,8 +18,7 @@ from workers.errors import WorkerError
 
 log = logging.getLogger("bucketwheel.consumer")
 
-#: Seconds for which task events gather on a busy worker; on an idle one its next round, at most a
-#: second later, has them published.
+#: Seconds for which task events gather before they are published.
 EVENTS_INTERVAL: Final = 0.1
 
 
@@ -38,7 +37,7 @@ class FunctionTask(Task):
 class FunctionConsumer(Consumer):
     """Celery's consumer, which also follows functions as they come and go."""
 
-    _flushed = 0.0
+    _events_due = 0.0
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, trying each second: Celery's own pause grows to 30 s."""
@@ -46,12 +45,15 @@ class FunctionConsumer(Consumer):
             self._tell_of_retry, None, interval_start=0.2, interval_step=0.2, interval_max=1.0
         )
 
-    def _flush_events(self) -> None:
-        """Publish task events several at a time: Celery would after each round of its loop."""
+    def on_send_event_buffered(self) -> None:
+        """Publish task events several at a time: Celery would after each round of its loop.
+
+        By the clock, since a lost connection clears the hub's timers.
+        """
         now = time.monotonic()
-        if now - self._flushed >= EVENTS_INTERVAL:
-            self._flushed = now
-            super()._flush_events()
+        if self.hub and now >= self._events_due:
+            self._events_due = now + EVENTS_INTERVAL
+            self.hub.call_later(EVENTS_INTERVAL, self._flush_events)
 
     def use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Consume the queues of exactly these functions. Hub's thread only."""

@@ -133,6 +133,23 @@ def test_a_function_is_a_task_by_its_own_name(system: System, call: Call) -> Non
     assert "ValueError: no luck" in _page(system, f"/task/{failed['uuid']}")
 
 
+def test_the_last_of_a_burst_is_shown_without_waiting_for_more(
+    system: System, call: Call, celery: Celery
+) -> None:
+    """Task events are published several at a time; none stays with a worker that goes on."""
+    before = len(_tasks(system, "seen_well"))
+    for _ in range(20):
+        call("seen_well", {})
+    celery.control.broadcast("ping")  # the worker's loop goes round, and no event is sent
+
+    wait_until(
+        lambda: (
+            [each["state"] for each in _tasks(system, "seen_well")] == ["SUCCESS"] * (before + 20)
+        ),
+        "Flower shows that all have succeeded",
+    )
+
+
 def test_an_upload_is_a_task_with_its_object_for_arguments(
     system: System, tmp_path_factory: pytest.TempPathFactory, bucket: str
 ) -> None:
