@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-import threading
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from storage.configuration import FunctionConfiguration
 from storage.errors import PackageError
+from workers.folder_cache import FolderCache
 from workers.manifest import MANIFEST
 from workers.packages import UNPACKED, Packages, unpacked_size
 
@@ -24,11 +23,8 @@ class Layers:
     """Gives the folder of a function's layers; calls from several threads are safe."""
 
     def __init__(self, folder: Path, packages: Packages) -> None:
-        self._folder = folder.absolute()
+        self._cache = FolderCache(folder)
         self._packages = packages
-        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        #: What earlier workers left, and nobody has asked for yet.
-        self._left = set(os.listdir(self._folder)) if self._folder.is_dir() else set()
 
     def path(self, configuration: FunctionConfiguration) -> Path | None:
         """The folder with all of its layers, the last one on top; None: it has none.
@@ -39,26 +35,16 @@ class Layers:
         """
         if not configuration.layers:
             return None
-        name = _digest(configuration)
-        combined = self._folder / name
-        with self._locks[name]:
-            self._left.discard(name)
-            if not combined.exists():
-                self._combine(configuration, combined)
-        return combined
+        return self._cache.path(_digest(configuration), partial(self._combine, configuration))
 
     def keep_only(self, functions: Iterable[FunctionConfiguration]) -> None:
         """Of what earlier workers left, remove all that these functions do not use.
 
         Again, it does nothing.
         """
-        used = {_digest(each) for each in functions if each.layers}
-        for name in self._left.difference(used):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-        self._left.clear()
+        self._cache.keep_only(_digest(each) for each in functions if each.layers)
 
     def _combine(self, configuration: FunctionConfiguration, to: Path) -> None:
-        """Combine beside the final place and rename: a folder that exists is whole."""
         packages = [self._packages.path(layer.code_sha256) for layer in configuration.layers]
         size = sum(unpacked_size(package) for package in packages)
         if size > UNPACKED:
@@ -66,12 +52,8 @@ class Layers:
             raise PackageError(
                 f"layers {names} have {size:,} bytes together; at most {UNPACKED:,} are allowed"
             )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as work:
-            files = Path(work) / "files"
-            for package in packages:
-                _lay(package, files)
-            os.rename(files, to)
+        for package in packages:
+            _lay(package, to)
 
 
 def _digest(configuration: FunctionConfiguration) -> str:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
-import tempfile
-import threading
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -18,6 +15,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from storage.errors import PackageError
 from workers.compilation import compile_modules
+from workers.folder_cache import FolderCache
 
 #: AWS Lambda's quota for an unpacked package, bytes.
 UNPACKED: Final = 250 * 1024 * 1024
@@ -36,11 +34,8 @@ class Packages:
     """Gives the folder of a package, by its SHA-256; calls from several threads are safe."""
 
     def __init__(self, folder: Path, fetch: Fetch) -> None:
-        self._folder = folder.absolute()
+        self._cache = FolderCache(folder)
         self._fetch = fetch
-        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        #: What earlier workers left, and nobody has asked for yet.
-        self._left = set(os.listdir(self._folder)) if self._folder.is_dir() else set()
 
     def path(self, sha256: str) -> Path:
         """The folder with the package's files.
@@ -48,29 +43,17 @@ class Packages:
         Raises:
             PackageError: it is no zip, too large, or would write outside its folder.
         """
-        unpacked = self._folder / sha256
-        with self._locks[sha256]:
-            self._left.discard(sha256)
-            if not unpacked.exists():
-                self._unpack(sha256, unpacked)
-        return unpacked
+        return self._cache.path(sha256, partial(self._unpack, sha256))
 
     def _unpack(self, sha256: str, to: Path) -> None:
-        """Unpack beside the final place and rename: a folder that exists is whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as work:
-            archive, files = Path(work) / "package.zip", Path(work) / "files"
-            self._fetch(sha256, archive)
-            files.mkdir()
-            unpack(archive, files)
-            compile_modules(files)
-            os.rename(files, to)
+        archive = to.with_name("package.zip")
+        self._fetch(sha256, archive)
+        unpack(archive, to)
+        compile_modules(to)
 
     def keep_only(self, used: Iterable[str]) -> None:
         """Of what earlier workers left, remove all but these packages; again, it does nothing."""
-        for name in self._left.difference(used):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-        self._left.clear()
+        self._cache.keep_only(used)
 
 
 def unpacked_size(folder: Path) -> int:
