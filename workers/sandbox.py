@@ -14,6 +14,7 @@ from storage.configuration import FunctionConfiguration
 from workers import cgroup
 from workers.cgroup import Group
 from workers.environment_process import PROCESSES
+from workers.isolation import OPT
 from workers.limits import Limit, Watch
 from workers.user_ranges import UserRanges
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bucketwheel.sandbox")
 
 #: Where a function finds its files, where it has a root folder of its own.
-TASK_ROOT, OPT, TMP = "/var/task", "/opt", "/tmp"
+TASK_ROOT, TMP = "/var/task", "/tmp"
 #: Where its layers are when the interpreter itself is below /opt.
 LAYERS: Final = "/var/layers"
 
