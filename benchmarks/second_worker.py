@@ -125,9 +125,9 @@ def _command(app: Celery, name: str, destination: list[str], **arguments: int) -
 
 def main() -> None:
     """Be that worker."""
-    from bucketwheel.parts import run_worker
+    from bucketwheel.parts.worker import run
 
-    run_worker()
+    run()
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ BucketName = Annotated[str, AfterValidator(_bucket)]
 KeyPattern = Annotated[str, AfterValidator(_key_pattern)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 VariableText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
-HandlerName = Annotated[str, StringConstraints(pattern=r"^[^\s]{1,128}$")]
+HandlerName = Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=128)]
 Variables = Annotated[dict[VariableName, VariableText], AfterValidator(_within_quota)]
 #: Megabytes.
 Memory = Annotated[int, Field(ge=128, le=10_240)]
@@ -138,13 +138,14 @@ EventAge = Annotated[int, Field(ge=60, le=21_600)]
 BatchSize = Annotated[int, Field(ge=1, le=10_000)]
 #: Seconds.
 BatchWindow = Annotated[int, Field(ge=0, le=300)]
-#: `function:NAME`, `redis:LIST`, `s3://BUCKET/PREFIX`, or an address that takes POST.
+#: `function:NAME`, `redis:LIST`, `s3://BUCKET/PREFIX`, or an address that takes POST. The length is
+#: no part of the pattern: counted repetitions of any character cost megabytes in each process.
 Destination = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(function:[a-zA-Z0-9_-]{1,64}|redis:[^\s]{1,200}"
-        r"|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]{0,500})?"
-        r"|https?://[^\s/?#][^\s]{0,999})$"
+        pattern=r"^(function:[a-zA-Z0-9_-]{1,64}|redis:[^\s]+"
+        r"|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?|https?://[^\s/?#][^\s]*)$",
+        max_length=1_024,
     ),
     AfterValidator(_not_ours),
 ]

@@ -14,10 +14,10 @@ def intake() -> None:
 
     Any number may run.
     """
-    from bucketwheel.parts import run_intake
+    from bucketwheel.parts.intake import run
 
     _prepare()
-    run_intake()
+    run()
 
 
 @click.command()
@@ -27,10 +27,10 @@ def worker() -> None:
 
     One for each host.
     """
-    from bucketwheel.parts import run_worker
+    from bucketwheel.parts.worker import run
 
     _prepare()
-    run_worker()
+    run()
 
 
 @click.command()
@@ -41,10 +41,10 @@ def flower() -> None:
     It listens on 127.0.0.1, at BUCKETWHEEL_FLOWER_PORT (5555). With BUCKETWHEEL_FLOWER_PASSWORD it
     asks for that, and for the user `bucketwheel`; BUCKETWHEEL_FLOWER_ADDRESS may then be another.
     """
-    from bucketwheel.parts import run_flower
+    from bucketwheel.parts.flower import run
 
     _prepare()
-    run_flower()
+    run()
 
 
 @click.command()

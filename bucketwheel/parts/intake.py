@@ -1,13 +1,10 @@
-"""The parts of a system, each run by a process of its own: intake, worker, Flower."""
+"""The intake's process: moves events into function queues, a deliverer and a watch beside it."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
-import warnings
-from typing import Final
 
 from pydantic import SecretStr
 
@@ -23,16 +20,10 @@ from storage.roles import Roles
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
 
-log = logging.getLogger("bucketwheel.parts")
-
-#: Invocations that Flower keeps in memory, for how many seconds it shows workers that have gone
-#: (each container has a name of its own), and who may look.
-_FLOWER_TASKS: Final = 10_000
-_FLOWER_OFFLINE: Final = 3_600
-_FLOWER_USER: Final = "bucketwheel"
+log = logging.getLogger("bucketwheel.intake")
 
 
-def run_intake() -> None:
+def run() -> None:
     """Assert what the store must have, then move events until SIGTERM or SIGINT.
 
     A deliverer and a watch run beside it.
@@ -89,42 +80,3 @@ def _assert_store(
         log.warning("the object store is not ready, trying again in 1 s: %s", error)
         return False
     return True
-
-
-def run_worker() -> None:
-    """Run functions until SIGTERM or SIGINT, then drain."""
-    from celery.exceptions import SecurityWarning
-
-    from workers.celery_app import Worker
-    from workers.settings import WorkerSettings
-
-    # Celery's warning about root is about pickled messages, which this worker does not accept.
-    warnings.simplefilter("ignore", SecurityWarning)
-    Worker(WorkerSettings.read(), BrokerSettings.read(), StorageSettings.read()).start()
-
-
-def run_flower() -> None:
-    """Show workers and invocations until SIGTERM or SIGINT.
-
-    Raises:
-        StartError: others would reach it without a password.
-    """
-    from workers.celery_app import make_app
-
-    settings = UpSettings.read()
-    settings.check_flower()
-    app = make_app(BrokerSettings.read())
-    # These are no process's arguments: the password is seen by nobody.
-    arguments = [
-        "flower",
-        f"--address={settings.flower_address}",
-        f"--port={settings.flower_port}",
-        f"--max_tasks={_FLOWER_TASKS}",
-        f"--purge_offline_workers={_FLOWER_OFFLINE}",
-        f"--conf={os.devnull}",  # a flowerconfig.py that happens to lie here is not ours to run
-    ]
-    if settings.flower_password is not None:
-        arguments.append(
-            f"--basic_auth={_FLOWER_USER}:{settings.flower_password.get_secret_value()}"
-        )
-    app.start(arguments)
