@@ -53,7 +53,11 @@ class FunctionConsumer(Consumer):
         now = time.monotonic()
         if self.hub and now >= self._events_due:
             self._events_due = now + EVENTS_INTERVAL
-            self.hub.call_later(EVENTS_INTERVAL, self._flush_events)
+            self.hub.call_later(EVENTS_INTERVAL, self.flush_events)
+
+    def flush_events(self) -> None:
+        """Publish what has gathered."""
+        self._flush_events()
 
     def use(self, functions: Mapping[str, FunctionConfiguration]) -> None:
         """Consume the queues of exactly these functions. Hub's thread only."""

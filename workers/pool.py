@@ -65,6 +65,7 @@ class EnvironmentPool(BasePool):
         """Warm shutdown: let running invocations end, within the drain time."""
         self.supervisor.stop()
         self._flush()
+        self.app.on_stopped()
 
     on_terminate = on_stop
 

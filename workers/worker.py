@@ -106,7 +106,7 @@ class Worker:
         FunctionTransport.install(self._bury, wake)
         app = make_app(broker)
         app.supervisor, app.lease = self.supervisor, self.lease
-        app.on_started = self.report.start
+        app.on_started, app.on_stopped = self.report.start, self._on_stopped
         app.on_consumer, app.on_rest, app.bury = self._on_consumer, self._on_rest, self._bury
         app.steps["consumer"].update({FollowFunctions, HoldLease})
         task_revoked.connect(self._on_revoked)
@@ -117,6 +117,11 @@ class Worker:
         self._consumer = consumer
         consumer.use(self._functions)
         consumer.rest(self._resting)
+
+    def _on_stopped(self) -> None:
+        """Everything has ended: what was told of it must not stay with the hub, which ends, too."""
+        if self._consumer is not None:
+            self._consumer.flush_events()
 
     def _on_rest(self, functions: frozenset[str]) -> None:
         """The supervisor has as much of these functions as it can use. Its thread."""

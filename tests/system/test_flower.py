@@ -11,6 +11,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import psutil
 import pytest
 from celery import Celery
 
@@ -253,3 +254,20 @@ def test_the_pools_size_is_changed_while_it_works(
 
     assert _stats(celery)["max-concurrency"] == usual
     wait_for(system, sleeper, succeeded=before["succeeded"] + 3, running=0)
+
+
+def test_what_ends_while_the_worker_drains_is_shown_with_its_end(
+    system: System, call: Call, celery: Celery, sleeper: str
+) -> None:
+    """The last events of a worker that stops are published, too."""
+    id = call(sleeper, {"seconds": 2}, wait=False)
+    _wait_until_active(celery, id)
+
+    worker = psutil.Process(system.instance.children["worker"])
+    worker.terminate()
+    worker.wait(30)
+
+    states = lambda: [each["state"] for each in _tasks(system, sleeper) if each["uuid"] == id]  # noqa: E731
+    wait_until(lambda: states() == ["SUCCESS"], "Flower shows the end")
+    wait_until(lambda: system.instance.children["worker"] != worker.pid, "another worker starts")
+    wait_until(_inspect(celery).stats, "it answers")
