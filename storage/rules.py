@@ -1,18 +1,24 @@
 """Bucket rules: which buckets tell the platform of their events.
 
-One rule per bucket, for every key: the store's records do not say which rule fired, so prefixes and
-suffixes are matched by our code. Writing a bucket's rules replaces all of them: foreign ones stay.
+One rule per bucket: the store's records do not say which rule fired, so prefixes and suffixes are
+matched by our code. What all triggers of a bucket have in common of their prefixes is in its rule,
+though: a function that stores its results beside what it takes them from has nothing told of them.
+Writing a bucket's rules replaces all of them: foreign ones stay.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import Final
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from os.path import commonprefix
+from typing import Final, Self
 
 from minio import Minio
-from minio.notificationconfig import NotificationConfig, QueueConfig
+from minio.notificationconfig import NotificationConfig, PrefixFilterRule, QueueConfig
 
 from storage.client import administration, asking, connect
 from storage.configuration import FunctionConfiguration, Trigger, uploads
@@ -21,6 +27,30 @@ from storage.settings import StorageSettings
 
 #: The store's name of the Redis list; `MINIO_NOTIFY_REDIS_ENABLE_BUCKETWHEEL=on` makes it.
 TARGET: Final = "BUCKETWHEEL"
+#: Prefixes that the store takes as they are: to it `*` is any text, and a backslash an error.
+_PLAIN: Final = re.compile(r"[a-zA-Z0-9_.,:;=+@!'() /-]{0,1024}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a bucket tells: these events, of keys that begin so."""
+
+    events: frozenset[str]
+    prefix: str
+
+    @classmethod
+    def of(cls, trigger: Trigger) -> Self:
+        """The rule that tells what a trigger wants, and maybe more."""
+        return cls(frozenset(f"s3:{event}" for event in trigger.events), _told_of(trigger.prefix))
+
+    def __or__(self, other: Rule) -> Rule:
+        """The rule that tells what both do, and maybe more."""
+        prefix = _told_of(commonprefix([self.prefix, other.prefix]))  # noqa: RUF071 - of keys, not paths
+        return Rule(self.events | other.events, prefix)
+
+    def tells(self, other: Rule) -> bool:
+        """Whether nothing of the other is missing here."""
+        return other.events <= self.events and other.prefix.startswith(self.prefix)
 
 
 class BucketRules:
@@ -50,14 +80,14 @@ class BucketRules:
             StorageError: the store has no event target of ours.
             StoreUnavailable: it refused or did not answer.
         """
-        wanted = _events_by_bucket(triggers)
+        wanted = _by_bucket(triggers)
         target = self.target()
         with asking("asserting bucket rules"):
             buckets = {bucket.name for bucket in self._client.list_buckets()}
             for bucket in sorted(wanted.keys() - buckets):
                 self._client.make_bucket(bucket)
             for bucket in sorted(wanted.keys() | buckets):
-                self._ensure_bucket(bucket, wanted.get(bucket, set()), target)
+                self._ensure_bucket(bucket, wanted.get(bucket), target)
 
     def mend(self, triggers: Iterable[Trigger]) -> list[str]:
         """Have the buckets of these triggers tell at least these triggers' events.
@@ -68,26 +98,22 @@ class BucketRules:
 
         Raises: as `ensure`.
         """
-        wanted, mended = _events_by_bucket(triggers), []
+        wanted, mended = _by_bucket(triggers), []
         target = self.target()
         with asking("looking at bucket rules"):
             buckets = {bucket.name for bucket in self._client.list_buckets()}
             for bucket in sorted(wanted.keys() & buckets):
                 told = self._told(bucket, target)
-                if not wanted[bucket] <= told:
-                    self._ensure_bucket(bucket, wanted[bucket] | told, target)
+                if not any(rule.tells(wanted[bucket]) for rule in told):
+                    self._ensure_bucket(bucket, reduce(or_, told, wanted[bucket]), target)
                     mended.append(bucket)
         return mended
 
-    def _told(self, bucket: str, target: str) -> set[str]:
-        """The events that a bucket tells us of, whatever the key."""
+    def _told(self, bucket: str, target: str) -> list[Rule]:
+        """What a bucket tells us, whatever the end of the key."""
         rules = self._client.get_bucket_notification(bucket).queue_config_list
-        return {
-            event
-            for rule in rules
-            if rule.queue == target and not (rule.prefix_filter_rule or rule.suffix_filter_rule)
-            for event in rule.events
-        }
+        found = [each for each in rules if each.queue == target and not each.suffix_filter_rule]
+        return [_rule(each) for each in found]
 
     def target(self) -> str:
         """ARN of the store's event target that is ours.
@@ -105,35 +131,53 @@ class BucketRules:
             f" and _KEY_{TARGET}=bucketwheel:events"
         )
 
-    def _ensure_bucket(self, bucket: str, events: set[str], target: str) -> None:
+    def _ensure_bucket(self, bucket: str, rule: Rule | None, target: str) -> None:
         found = self._client.get_bucket_notification(bucket)
-        ours = [rule for rule in found.queue_config_list if rule.queue == target]
-        if _are(ours, events):
+        ours = [each for each in found.queue_config_list if each.queue == target]
+        if _are(ours, rule):
             return
-        foreign = [rule for rule in found.queue_config_list if rule.queue != target]
-        rule = [QueueConfig(queue=target, events=sorted(events), config_id="bucketwheel")]
+        foreign = [each for each in found.queue_config_list if each.queue != target]
         self._client.set_bucket_notification(
             bucket,
             NotificationConfig(
-                queue_config_list=foreign + (rule if events else []),
+                queue_config_list=foreign + ([_configured(rule, target)] if rule else []),
                 cloud_func_config_list=found.cloud_func_config_list,
                 topic_config_list=found.topic_config_list,
             ),
         )
 
 
-def _events_by_bucket(triggers: Iterable[Trigger]) -> dict[str, set[str]]:
-    wanted: dict[str, set[str]] = defaultdict(set)
+def _by_bucket(triggers: Iterable[Trigger]) -> dict[str, Rule]:
+    """For each bucket the one rule that tells what all its triggers want."""
+    wanted: dict[str, Rule] = {}
     for trigger in triggers:
-        wanted[trigger.bucket] |= {f"s3:{event}" for event in trigger.events}
-    return dict(wanted)
+        rule = Rule.of(trigger)
+        wanted[trigger.bucket] = wanted.get(trigger.bucket, rule) | rule
+    return wanted
 
 
-def _are(rules: list[QueueConfig], events: set[str]) -> bool:
-    """Whether these rules are the one we want: every key, these events."""
-    if not events:
-        return not rules
-    if len(rules) != 1:
-        return False
-    filtered = rules[0].prefix_filter_rule or rules[0].suffix_filter_rule
-    return not filtered and set(rules[0].events) == events
+def _told_of(prefix: str) -> str:
+    """The prefix, if the store can be asked for it; else none, and all keys are told."""
+    plain = _PLAIN.fullmatch(prefix) and not {".", ".."} & set(prefix.split("/"))
+    return prefix if plain else ""
+
+
+def _configured(rule: Rule, target: str) -> QueueConfig:
+    return QueueConfig(
+        queue=target,
+        events=sorted(rule.events),
+        config_id="bucketwheel",
+        prefix_filter_rule=PrefixFilterRule(rule.prefix) if rule.prefix else None,
+    )
+
+
+def _rule(configured: QueueConfig) -> Rule:
+    prefix = configured.prefix_filter_rule
+    return Rule(frozenset(configured.events), str(prefix.value) if prefix else "")
+
+
+def _are(ours: Sequence[QueueConfig], rule: Rule | None) -> bool:
+    """Whether these are the one rule that we want."""
+    if rule is None:
+        return not ours
+    return len(ours) == 1 and not ours[0].suffix_filter_rule and _rule(ours[0]) == rule

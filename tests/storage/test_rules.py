@@ -6,10 +6,14 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from minio import Minio
 from minio.commonconfig import CopySource, Tags
 from minio.error import MinioException
@@ -27,7 +31,7 @@ from storage import client
 from storage.configuration import WRITING_EVENTS, EventName, Trigger
 from storage.errors import StorageError
 from storage.events import parse
-from storage.rules import TARGET, BucketRules
+from storage.rules import TARGET, BucketRules, Rule
 from storage.settings import StorageSettings
 from tests.conftest import wait_until
 
@@ -67,9 +71,10 @@ def _rules(store: Minio, bucket: str) -> list[QueueConfig]:
     return store.get_bucket_notification(bucket).queue_config_list
 
 
-def _events(store: Minio, bucket: str) -> set[str]:
+def _events(store: Minio, bucket: str, prefix: str = "") -> set[str]:
     (rule,) = _rules(store, bucket)
-    assert not rule.prefix_filter_rule and not rule.suffix_filter_rule
+    found = rule.prefix_filter_rule.value if rule.prefix_filter_rule else ""
+    assert (found, rule.suffix_filter_rule) == (prefix, None)
     return set(rule.events)
 
 
@@ -85,10 +90,10 @@ def _put(store: Minio, bucket: str, key: str) -> None:
 def test_a_triggers_bucket_is_made_and_tells_each_finished_write_by_name(
     rules: BucketRules, store: Minio
 ) -> None:
-    """For every key: the store's records do not say which rule fired."""
+    """Whatever the suffix: the store's records do not say which rule fired."""
     rules.ensure([Trigger(bucket="photos", prefix="in/", suffixes=(".jpg",))])
 
-    assert _events(store, "photos") == WRITES
+    assert _events(store, "photos", "in/") == WRITES
 
 
 def test_a_bucket_has_one_rule_whatever_its_triggers(rules: BucketRules, store: Minio) -> None:
@@ -96,22 +101,66 @@ def test_a_bucket_has_one_rule_whatever_its_triggers(rules: BucketRules, store: 
     removed: tuple[EventName, ...] = ("ObjectRemoved:Delete",)
     rules.ensure(
         [
-            Trigger(bucket="photos", prefix="a"),
-            Trigger(bucket="photos", prefix="ab"),
-            Trigger(bucket="photos", events=removed),
+            Trigger(bucket="photos", prefix="in/a"),
+            Trigger(bucket="photos", prefix="in/ab"),
+            Trigger(bucket="photos", prefix="in/b", events=removed),
             Trigger(bucket="films", events=removed),
         ]
     )
 
-    assert _events(store, "photos") == {*WRITES, "s3:ObjectRemoved:Delete"}
+    assert _events(store, "photos", "in/") == {*WRITES, "s3:ObjectRemoved:Delete"}
     assert _events(store, "films") == {"s3:ObjectRemoved:Delete"}
+
+
+@pytest.mark.parametrize("prefix", ["in/", "in", "a b+c/'d'(1)!", "x=1,y:2;@_-."])
+def test_what_no_trigger_can_be_for_is_not_told(
+    rules: BucketRules, store: Minio, redis: Redis, prefix: str
+) -> None:
+    """A function that stores its results beside what it takes them from hears nothing of them."""
+    rules.ensure([Trigger(bucket="photos", prefix=prefix)])
+    names = ("", "a.jpg", "sub/a.jpg", "ü ö/*?.jpg", "a/")
+    keys = [f"{prefix}{name}" for name in names]
+    for key in (*keys, "out/a.jpg", f"{prefix[:-1]}#", prefix[:-1].upper() + "?", f"x{prefix}y"):
+        _put(store, "photos", key)
+
+    assert [key for _, key in _told(redis)] == keys
+
+
+@pytest.mark.parametrize(
+    "prefix", ["a*/", "?", "ü", "a\\b", "../", "a/.", "<&>", "\x01", "a" * 1_025]
+)
+def test_a_prefix_that_the_store_would_not_take_as_it_is_has_all_keys_told(
+    rules: BucketRules, store: Minio, prefix: str
+) -> None:
+    """To the store `*` is any text, and some of it would be refused."""
+    rules.ensure([Trigger(bucket="photos", prefix=prefix)])
+
+    assert _events(store, "photos") == WRITES
+
+
+@given(st.lists(st.builds(Trigger, bucket=st.just("photos"), prefix=st.text("ab/.*\\"))))
+def test_one_rule_tells_what_all_triggers_want(triggers: list[Trigger]) -> None:
+    """Whatever they have in common of their prefixes, and also in the other order."""
+    wanted = [Rule.of(each) for each in triggers]
+    together = reduce(or_, wanted, Rule.of(Trigger(bucket="photos", prefix="ab/")))
+
+    assert all(together.tells(each) for each in wanted)
+    assert together == reduce(
+        or_, reversed(wanted), Rule.of(Trigger(bucket="photos", prefix="ab/"))
+    )
+    assert all(each.prefix.startswith(together.prefix) for each in triggers)
 
 
 def test_asserting_the_same_rules_again_writes_nothing(rules: BucketRules, store: Minio) -> None:
     """Every start asserts them; a bucket's configuration must not be rewritten each time."""
-    trigger = Trigger(bucket="photos")
+    trigger = Trigger(bucket="photos", prefix="in/")
     rules.ensure([trigger])
-    ours = QueueConfig(queue=rules.target(), events=sorted(WRITES), config_id="told-apart")
+    ours = QueueConfig(
+        queue=rules.target(),
+        events=sorted(WRITES),
+        config_id="told-apart",
+        prefix_filter_rule=PrefixFilterRule("in/"),
+    )
     store.set_bucket_notification("photos", NotificationConfig(queue_config_list=[ours]))
 
     rules.ensure([trigger])
@@ -277,13 +326,16 @@ def test_mending_tells_which_buckets_were_silent_and_takes_nothing_away(
 ) -> None:
     """A rule that is missing or says too little is mended; what more is told goes on."""
     more = Trigger(bucket="more", events=(*WRITING_EVENTS, "ObjectRemoved:Delete"))
+    narrow = Trigger(bucket="narrow", prefix="in/a/", events=("ObjectRemoved:Delete",))
     rules.ensure([Trigger(bucket="photos"), Trigger(bucket="less"), more])
     store.delete_bucket_notification("photos")
-    rules.ensure([Trigger(bucket="less", events=("ObjectCreated:Put",)), more])
-    wanted = [Trigger(bucket=each) for each in ("photos", "less", "more", "gone")]
+    rules.ensure([Trigger(bucket="less", events=("ObjectCreated:Put",)), more, narrow])
+    wanted = [Trigger(bucket=each, prefix="in/b/") for each in ("narrow", "more", "gone")]
+    wanted += [Trigger(bucket=each) for each in ("photos", "less")]
 
-    assert rules.mend(wanted) == ["less", "photos"]
+    assert rules.mend(wanted) == ["less", "narrow", "photos"]
     assert rules.mend(wanted) == []
     assert _events(store, "photos") == _events(store, "less") == WRITES
     assert _events(store, "more") == {*WRITES, "s3:ObjectRemoved:Delete"}
+    assert _events(store, "narrow", "in/") == {*WRITES, "s3:ObjectRemoved:Delete"}
     assert not store.bucket_exists("gone")
