@@ -23,7 +23,8 @@ class ForkServer:
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
-        self._children: set[int] = set()
+        #: Each with the user that it is to become, if any.
+        self._children: dict[int, int | None] = {}
         self._become: Become | None = None
 
     def take(self, message: Message, descriptors: list[int]) -> None:
@@ -52,8 +53,8 @@ class ForkServer:
                 for each in descriptors:
                     os.close(each)
 
-    def fork(self, serial: int, become: Become) -> None:
-        """Fork, and tell; in the child, the loop ends then."""
+    def fork(self, serial: int, become: Become, uid: int | None = None) -> None:
+        """Fork what is to run under a user, and tell; in the child, the loop ends then."""
         try:
             pid = os.fork()
         except OSError as error:
@@ -62,8 +63,14 @@ class ForkServer:
         if pid == 0:
             self._become = become
             return
-        self._children.add(pid)
+        self._children[pid] = uid
         send(self.channel, Forked(serial, pid))
+
+    def kill_children_of(self, uid: int) -> None:
+        """Kill those that are to run under a user, also who has not become that user yet."""
+        for pid, user in self._children.items():
+            if user == uid:
+                os.kill(pid, signal.SIGKILL)
 
     def reap(self, silently: bool = False) -> None:
         """Tell of each child that has ended, and end what it has left behind.
@@ -78,10 +85,10 @@ class ForkServer:
             if pid == 0:
                 break
             if pid in self._children:
-                self._children.remove(pid)
+                del self._children[pid]
                 if not silently:
                     send(self.channel, Exited(pid, status, usage.ru_maxrss * 1024))
-        for orphan in children_now() - self._children:
+        for orphan in children_now() - self._children.keys():
             with suppress(ProcessLookupError):
                 os.kill(orphan, signal.SIGKILL)
 

@@ -100,6 +100,7 @@ class Zygote(ForkServer):
             self._lend(message)
         elif isinstance(message, End):
             self._used.add(message.uid)
+            self.kill_children_of(message.uid)
             self._endings.add(Ending(message.uid, message.serial, message.close, message.whole))
         elif isinstance(message, Alive):
             self._heard = time.monotonic()
@@ -146,7 +147,7 @@ class Zygote(ForkServer):
             settle = partial(self._view.enter, message.place)
             birth = replace(birth, uid=message.place.uid, settle=settle)
         if self._prepare(message.serial, message.place):
-            self.fork(message.serial, partial(_become_environment, birth))
+            self.fork(message.serial, partial(_become_environment, birth), birth.uid)
 
     def _fork_snapshot(self, message: Capture, descriptors: list[int]) -> None:
         log, program, channel = descriptors
@@ -158,7 +159,8 @@ class Zygote(ForkServer):
             birth = replace(birth, settle=enter)
         below_tmp = self._view.shown_below("/tmp") if self._view is not None else []
         if self._prepare(message.serial, message.place):
-            self.fork(message.serial, partial(snapshot_process.become, birth, first, below_tmp))
+            become = partial(snapshot_process.become, birth, first, below_tmp)
+            self.fork(message.serial, become, first or None)
 
     def _prepare(self, serial: int, place: Place | None) -> bool:
         """Mount what a user's processes need before they are forked; a failure is told."""

@@ -81,6 +81,18 @@ def test_what_an_environment_can_and_cannot(tmp_path: Path, attempt: str, told: 
     on_host(tmp_path, "uid", work)
 
 
+@pytest.mark.parametrize("mode", ["uid", "bubblewrap", "none"])
+def test_what_is_killed_at_its_birth_ends(tmp_path: Path, mode: Mode) -> None:
+    """Also while it has not become its user yet."""
+
+    async def work(host: Host) -> None:
+        for _ in range(10):
+            process = await host.start(host.sandbox(), "/bin/sleep", "600")
+            assert await process.kill() == (-signal.SIGKILL, "")
+
+    on_host(tmp_path, mode, work)
+
+
 def test_tmp_is_full_at_its_size(tmp_path: Path) -> None:
     """No byte more than the function's configuration says, in however many files."""
     script = (
