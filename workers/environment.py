@@ -132,7 +132,7 @@ class Environment:
         self.last_used = self._attempt.begun
         self._deadline = self._loop.call_later(self._attempt.timeout, self._on_deadline)
         if self._next is not None:
-            self._hand_over(self._next)
+            self._hand_over()
         else:
             self._task = self._loop.create_task(self._launch_again())
 
@@ -159,16 +159,13 @@ class Environment:
 
     def on_next(self, connection: Connection) -> None:
         """The runtime is ready for an invocation."""
-        if self._next is not None or self.state in ("idle", "dead") or self._is_handed:
+        if self._has_asked or self.state in ("idle", "dead") or self._is_handed:
             connection.send(403, b'{"errorType":"InvalidStateTransition"}')
             return
         self.last_used = time.monotonic()
-        if self._death is not None:
-            self._next = connection  # it is going: no work for it
-        elif self.state == "busy":
-            self._hand_over(connection)
-        else:
-            self._be_ready(connection)
+        self._next = connection
+        if self.pid and self._death is None:
+            self._go_on()
 
     def on_response(self, id: str, body: bytes, headers: dict[str, str]) -> int:
         """The handler's response; a failure in mid-stream comes in a trailer."""
@@ -202,13 +199,21 @@ class Environment:
     # -- processes ------------------------------------------------------------------------------
 
     async def _launch(self) -> None:
+        """Start a process; one that has asked for its invocation before it was known gets it."""
         assert self._sandbox is not None
         self._death = None
         self._started = time.monotonic()
         process = RuntimeProcess(self._sandbox, self._sandboxes, self._forker, self._on_process_end)
-        await process.start(self._request(self._sandbox))
         self._process = process
+        try:
+            await process.start(self._request(self._sandbox))
+        except BaseException:
+            self._process = None
+            self._drop_next()
+            raise
         process.watch(self._on_exceeded)
+        if self._has_asked and self._death is None:
+            self._go_on()
 
     async def _launch_again(self) -> None:
         """Initialise as a part of the invocation in hand."""
@@ -236,12 +241,18 @@ class Environment:
         if self.state in ("starting", "resting") and fault is not faults.STOPPED:
             self._be_idle()
 
-    def _be_ready(self, connection: Connection) -> None:
+    @property
+    def _has_asked(self) -> bool:
+        """Whether a process that lives waits for its next invocation."""
+        return self._next is not None and self._next.is_open
+
+    def _go_on(self) -> None:
         """Its process waits for an invocation."""
+        if self.state == "busy":
+            return self._hand_over()
         if self.state == "starting":
             self._init_ms = self._since(self._started)
-        self._next = connection
-        self._be_idle()
+        return self._be_idle()
 
     def _be_idle(self) -> None:
         self._stop_timer()
@@ -283,9 +294,9 @@ class Environment:
         """Whose id a message names: the request's, or without one the environment's."""
         return self._attempt.invocation.id if self._attempt else self.spec.id
 
-    def _hand_over(self, connection: Connection) -> None:
-        attempt = self._attempt
-        assert attempt is not None and self._process is not None
+    def _hand_over(self) -> None:
+        attempt, connection = self._attempt, self._next
+        assert attempt is not None and connection is not None and self._process is not None
         attempt.handed, self._next = True, None
         self._process.watch(self._on_exceeded)
         headers = contract.headers(attempt.invocation, self.spec, attempt.left)

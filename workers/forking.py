@@ -126,7 +126,7 @@ class Channel:
             self.ready.set_result("it has ended before it was ready")
         exits, self._exits, self._forks = list(self._exits.values()), {}, {}
         for on_exit in exits:
-            on_exit(KILLED, 0)
+            self._loop.call_soon(on_exit, KILLED, 0)
 
     def _hear(self) -> None:
         while self._open:
@@ -157,7 +157,9 @@ class Channel:
         """Raises LookupError or ValueError when nobody has asked for that."""
         if isinstance(message, Exited):
             on_exit = self._exits.pop(message.pid)
-            on_exit(_plausible(message.status), min(max(message.peak, 0), _MOST))
+            # In a moment: whoever asked for the process may not have gone on with its answer yet.
+            peak = min(max(message.peak, 0), _MOST)
+            self._loop.call_soon(on_exit, _plausible(message.status), peak)
         elif isinstance(message, Forked):
             self._on_forked(message)
         elif isinstance(message, Lent):

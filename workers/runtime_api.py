@@ -59,6 +59,11 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the runtime can still be answered."""
+        return self._transport is not None
+
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

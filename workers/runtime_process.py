@@ -41,9 +41,11 @@ class RuntimeProcess:
         self.memory = Memory(sandbox.spec.configuration.memory)
         self._watch: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
+        #: Whether it is to be killed as soon as it is known.
+        self._doomed = False
 
     async def start(self, request: ForkRequest) -> None:
-        """Fork it.
+        """Fork it; `pid` is known from then on.
 
         Raises:
             OSError, ZygoteLost: nothing could be forked.
@@ -55,6 +57,8 @@ class RuntimeProcess:
             raise
         self.log.close_write_end()
         self.memory.open(self.pid)
+        if self._doomed:
+            self.kill()
 
     @property
     def was_out_of_memory(self) -> bool:
@@ -75,6 +79,7 @@ class RuntimeProcess:
     def kill(self) -> None:
         """End the tree, and whatever has left it."""
         self.rest()
+        self._doomed = True
         if self.pid and not self._ended.is_set():
             self._forker.kill(self._sandbox, self.pid)
 
