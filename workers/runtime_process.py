@@ -18,6 +18,9 @@ from workers.zygote import Forker, ForkRequest
 
 #: Seconds between SIGTERM and SIGKILL: AWS gives a runtime 300 ms and its extensions 200 more.
 GRACE: Final = 0.5
+#: Seconds after which what was killed and has not ended is killed again: a snapshot's fork that had
+#: not become its user yet was missed.
+AGAIN: Final = 1.0
 
 #: Called once the process has ended, with its wait status.
 Ended = Callable[[int], None]
@@ -77,11 +80,12 @@ class RuntimeProcess:
             self._watch = None
 
     def kill(self) -> None:
-        """End the tree, and whatever has left it."""
+        """End the tree, and whatever has left it; before its fork, as soon as that is known."""
         self.rest()
         self._doomed = True
         if self.pid and not self._ended.is_set():
             self._forker.kill(self._sandbox, self.pid)
+            self._loop.call_later(AGAIN, self.kill)
 
     async def stop(self) -> None:
         """SIGTERM, and after a moment SIGKILL; returns once it has gone."""

@@ -19,7 +19,10 @@ from workers.sandbox import EnvironmentSpec, Sandbox
 from workers.zygote import ForkRequest
 
 CODE = """
+    import time
+
     def handler(event, context):
+        time.sleep(event.get("seconds", 0))
         return "well"
 """
 
@@ -30,6 +33,8 @@ class _Late:
     def __init__(self, host: Host) -> None:
         self._zygote = host.zygote
         self.forked, self.told = asyncio.Event(), asyncio.Event()
+        #: Kills that come to nothing.
+        self.missed = 0
 
     def initialization(self, spec: EnvironmentSpec) -> str:
         return self._zygote.initialization(spec)
@@ -41,7 +46,10 @@ class _Late:
         return pid
 
     def kill(self, sandbox: Sandbox, pid: int) -> None:
-        self._zygote.kill(sandbox, pid)
+        if self.missed:
+            self.missed -= 1
+        else:
+            self._zygote.kill(sandbox, pid)
 
 
 class _Environment(Environment):
@@ -122,5 +130,21 @@ def test_a_process_that_is_killed_before_its_fork_is_known_ends(tmp_path: Path) 
         assert environment.pid == 0
         environment.invoke(Invocation("6f1c", "tried", b"{}", attempt=1))
         assert (await dispatcher.outcomes.get()).response == b'"well"'
+
+    _on_late_host(tmp_path, work)
+
+
+def test_what_a_kill_has_missed_is_killed_again(tmp_path: Path) -> None:
+    """A fork that has not become its user yet cannot be reached under it."""
+
+    async def work(late: _Late, dispatcher: _Dispatcher, environment: _Environment) -> None:
+        late.told.set()
+        late.missed = 2
+        await environment.start()
+        assert await dispatcher.idle.get() is environment
+        environment.invoke(Invocation("6f1c", "tried", b'{"seconds": 600}', attempt=1), 600)
+        environment.kill(faults.OVERDUE)
+
+        assert (await dispatcher.outcomes.get()).fault == faults.OVERDUE
 
     _on_late_host(tmp_path, work)
