@@ -23,6 +23,9 @@ GOOD = (
     "s3://reports/a/b",
     "http://localhost:8000/x?y=z",
     "https://example.org/ends",
+    "redis:" + 200 * "a",
+    "s3://reports/" + 500 * "a",
+    "https://" + 1_000 * "a",
 )
 BAD = (
     "next",
@@ -35,6 +38,10 @@ BAD = (
     "ftp://example.org",
     "https:///nowhere",
     "",
+    "redis:ends\n",
+    "redis:" + 201 * "a",
+    "s3://reports/" + 501 * "a",
+    "https://" + 1_001 * "a",
 )
 
 
