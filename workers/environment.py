@@ -164,8 +164,7 @@ class Environment:
             return
         self.last_used = time.monotonic()
         self._next = connection
-        if self.pid and self._death is None:
-            self._go_on()
+        self._go_on()
 
     def on_response(self, id: str, body: bytes, headers: dict[str, str]) -> int:
         """The handler's response; a failure in mid-stream comes in a trailer."""
@@ -212,8 +211,7 @@ class Environment:
             self._drop_next()
             raise
         process.watch(self._on_exceeded)
-        if self._has_asked and self._death is None:
-            self._go_on()
+        self._go_on()
 
     async def _launch_again(self) -> None:
         """Initialise as a part of the invocation in hand."""
@@ -247,12 +245,15 @@ class Environment:
         return self._next is not None and self._next.is_open
 
     def _go_on(self) -> None:
-        """Its process waits for an invocation."""
+        """Take or await an invocation, once the process is known and asks; none if it is going."""
+        if not (self.pid and self._has_asked) or self._death is not None:
+            return
         if self.state == "busy":
-            return self._hand_over()
+            self._hand_over()
+            return
         if self.state == "starting":
             self._init_ms = self._since(self._started)
-        return self._be_idle()
+        self._be_idle()
 
     def _be_idle(self) -> None:
         self._stop_timer()

@@ -81,6 +81,11 @@ def _tasks(system: System, name: str) -> list[dict[str, Any]]:
     return [each for each in found if each["name"] == name]
 
 
+def _states(system: System, name: str) -> dict[str, str]:
+    """Flower's states of one function's tasks, by their ids."""
+    return {each["uuid"]: each["state"] for each in _tasks(system, name)}
+
+
 def _worker(system: System) -> str:
     (found,) = json.loads(_page(system, "/workers?json=1"))["data"]
     return str(found["hostname"])
@@ -120,11 +125,11 @@ def test_a_function_is_a_task_by_its_own_name(system: System, call: Call) -> Non
         call("seen_failing", {})
 
     wait_until(
-        lambda: [each["state"] for each in _tasks(system, "seen_well")] == ["SUCCESS"],
+        lambda: list(_states(system, "seen_well").values()) == ["SUCCESS"],
         "Flower shows the success",
     )
     wait_until(
-        lambda: [each["state"] for each in _tasks(system, "seen_failing")] == ["FAILURE"],
+        lambda: list(_states(system, "seen_failing").values()) == ["FAILURE"],
         "Flower shows the failure",
     )
     (failed,) = _tasks(system, "seen_failing")
@@ -144,9 +149,7 @@ def test_the_last_of_a_burst_is_shown_without_waiting_for_more(
     celery.control.broadcast("ping")  # the worker's loop goes round, and no event is sent
 
     wait_until(
-        lambda: (
-            [each["state"] for each in _tasks(system, "seen_well")] == ["SUCCESS"] * (before + 20)
-        ),
+        lambda: list(_states(system, "seen_well").values()) == ["SUCCESS"] * (before + 20),
         "Flower shows that all have succeeded",
     )
 
@@ -221,9 +224,11 @@ def test_revoking_a_running_task_ends_it_alone(
         retrying=0,
     )
     assert row["last_error"] == "Terminated: the task was revoked"
-    states = lambda: {each["uuid"]: each["state"] for each in _tasks(system, sleeper)}  # noqa: E731
-    wait_until(lambda: states().get(spared) == "SUCCESS", "Flower has heard of the other's end")
-    assert states()[doomed] == "REVOKED"
+    wait_until(
+        lambda: _states(system, sleeper).get(spared) == "SUCCESS",
+        "Flower has heard of the other's end",
+    )
+    assert _states(system, sleeper)[doomed] == "REVOKED"
 
 
 def test_revoking_a_waiting_task_gives_it_up(
@@ -267,7 +272,6 @@ def test_what_ends_while_the_worker_drains_is_shown_with_its_end(
     worker.terminate()
     worker.wait(30)
 
-    states = lambda: [each["state"] for each in _tasks(system, sleeper) if each["uuid"] == id]  # noqa: E731
-    wait_until(lambda: states() == ["SUCCESS"], "Flower shows the end")
+    wait_until(lambda: _states(system, sleeper).get(id) == "SUCCESS", "Flower shows the end")
     wait_until(lambda: system.instance.children["worker"] != worker.pid, "another worker starts")
     wait_until(_inspect(celery).stats, "it answers")
