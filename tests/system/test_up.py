@@ -371,14 +371,22 @@ def test_everything_listens_on_loopback_only(system: System) -> None:
     found = system.instance
     ours = [psutil.Process(pid) for pid in (found.pid, *found.children.values())]
     ours += [each for process in ours for each in process.children(recursive=True)]
-    listening = {
-        (process.name(), each.laddr.ip, each.laddr.port)
-        for process in ours
-        for each in process.net_connections("inet")
-        if each.status == psutil.CONN_LISTEN
-    }
+    listening = {each for process in ours for each in _listening(process)}
     assert len(listening) >= 4
     assert all(ip_address(address).is_loopback for _, address, _ in listening), listening
+
+
+def _listening(process: psutil.Process) -> set[tuple[str, str, int]]:
+    """Name, address and port of what it listens on: nothing once it has ended."""
+    try:
+        name, connections = process.name(), process.net_connections("inet")
+    except psutil.NoSuchProcess:  # environments are reaped while others are asked
+        return set()
+    return {
+        (name, each.laddr.ip, each.laddr.port)
+        for each in connections
+        if each.status == psutil.CONN_LISTEN
+    }
 
 
 # -- commands --------------------------------------------------------------------------------------
