@@ -55,10 +55,23 @@ class Roles:
         self._lock = threading.Lock()
         self._sessions: dict[str, RoleCredentials] = {}
 
-    def grant(self, configuration: FunctionConfiguration) -> None:
-        """Make the function's user, with exactly the rights its configuration asks for."""
-        statements = policy(configuration, self._settings.system_bucket)
+    def grant(
+        self, configuration: FunctionConfiguration, serving: FunctionConfiguration | None = None
+    ) -> None:
+        """Make the function's user, with exactly the rights its configuration asks for.
+
+        Until `restrict`, also with those of the version that is serving, if one is named.
+        """
+        wanted = [configuration] if serving is None else [serving, configuration]
+        statements = [each for one in wanted for each in policy(one, self._settings.system_bucket)]
         self._put_user(_user(configuration.name), self._secret(configuration.name), statements)
+
+    def restrict(self, configuration: FunctionConfiguration) -> None:
+        """Leave the function's user exactly the rights its configuration asks for."""
+        statements = policy(configuration, self._settings.system_bucket)
+        user = _user(configuration.name)
+        with asking(f"restricting rights of {user}"):
+            administration(self._settings).policy_add(user, policy=_document(statements))
 
     def grant_person(self, secret: str) -> None:
         """Make the user that people work with: every bucket, but the system bucket for uploads."""
@@ -100,16 +113,19 @@ class Roles:
         )
 
     def _put_user(self, user: str, secret: str, statements: list[dict[str, Any]]) -> None:
-        document = {"Version": "2012-10-17", "Statement": statements}
         with asking(f"granting rights to {user}"):
             admin = administration(self._settings)
-            admin.policy_add(user, policy=document)
+            admin.policy_add(user, policy=_document(statements))
             admin.user_add(user, secret)
             admin.policy_set(user, user=user)
 
     def _secret(self, name: str) -> str:
         ours = self._settings.s3_secret_key.get_secret_value().encode()
         return hmac.new(ours, f"role:{name}".encode(), hashlib.sha256).hexdigest()[:40]
+
+
+def _document(statements: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": statements}
 
 
 def policy(configuration: FunctionConfiguration, system_bucket: str) -> list[dict[str, Any]]:

@@ -5,17 +5,19 @@
    modules are tried: an environment of its own imports them and tells what they declare
    declared functions are not: their runtime looks whether this host can run them
 3. validate each declaration as a function's configuration, and find its layers
-4. grant roles, assert bucket rules, save each configuration as a new version
-5. count up the generation of functions: intakes and workers read them anew
+4. grant what the new versions need; those in force keep what they have
+5. save each configuration as a new version, and count up the generation of functions: intakes and
+   workers read them anew
+6. take away what only the old versions had
 
-Up to step 4 nothing that serves has changed, so a failed deployment leaves the old version.
+Up to step 5 nothing that serves has changed, so a failed deployment leaves the old version.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +43,7 @@ from storage.configuration import (
     LayerConfiguration,
 )
 from storage.errors import LayerNotFound, PackageError, StorageError, UnreadableFunction
-from storage.functions import FunctionStore
+from storage.functions import FunctionStore, is_newer
 from storage.layers import LayerStore
 from storage.roles import Roles
 from storage.rules import BucketRules
@@ -60,6 +62,7 @@ TRIAL_MEMORY: Final = 1024
 #: Seconds after which a registration counts as dead, and its lock as free.
 LOCKED: Final = 60.0
 
+_Functions = Mapping[str, FunctionConfiguration]
 Try = Callable[[FunctionConfiguration, bytes], Outcome]
 
 
@@ -208,26 +211,38 @@ class Deployer:
             raise DeploymentFailed(_invalid(message)) from None
 
     def _register(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
-        """Roles and rules first: a function that is saved can run.
+        """Save what is wanted; returns the versions in force then.
 
         One worker at a time: to save a version is to read the one in force, and to write.
         """
         with self._one_at_a_time():
-            return self._save(wanted)
+            current = self._store.all()
+            self._grant(wanted, current)
+            saved = [self._store.save(each) for each in wanted]
+            self._deployed.add(saved)
+            self._refresh()
+            self._restrict(saved, current)
+        return saved
 
     def _one_at_a_time(self) -> Lock:
         lock: Lock = self._redis.lock(keys.DEPLOYING, timeout=LOCKED, blocking_timeout=LOCKED)
         return lock
 
-    def _save(self, wanted: list[FunctionConfiguration]) -> list[FunctionConfiguration]:
-        for configuration in wanted:
-            self._roles.grant(configuration)
-        merged = {**self._store.all(), **{each.name: each for each in wanted}}
-        self._rules.ensure_for(merged.values())
-        saved = [self._store.save(each) for each in wanted]
-        self._deployed.add(saved)
-        self._refresh()
-        return saved
+    def _grant(self, wanted: list[FunctionConfiguration], current: _Functions) -> None:
+        """Roles and rules first: a function that is saved can run, and until then the old one."""
+        for each in wanted:
+            serving = current.get(each.name)
+            if serving is None or is_newer(each.upload, serving.upload):
+                self._roles.grant(each, serving)
+        self._rules.ensure_for([*current.values(), *wanted])
+
+    def _restrict(self, saved: list[FunctionConfiguration], current: _Functions) -> None:
+        """Roles and rules are those of the versions in force alone."""
+        for each in saved:
+            if each.name in current:
+                self._roles.restrict(each)
+        in_force = {**current, **{each.name: each for each in saved}}
+        self._rules.ensure_for(in_force.values())
 
     def _fail(self, deployment: str, error: DeploymentFailed | PackageError) -> None:
         fault = error.fault if isinstance(error, DeploymentFailed) else None

@@ -124,6 +124,24 @@ def test_a_function_reads_writes_and_lists_where_it_is_triggered(
     _remove(crop, "photos", "out/a")
 
 
+def test_a_new_version_is_granted_beside_the_old_one_until_that_ends(
+    storage: StorageSettings, roles: Roles, buckets: Minio
+) -> None:
+    """What serves until then must go on writing."""
+    old = _configuration(triggers=(PHOTOS,), writes=("photos/old/",))
+    new = _configuration(triggers=(PHOTOS,), writes=("photos/new/",))
+    crop = _function(storage, roles, old)
+    roles.grant(new, old)
+    _put(crop, "photos", "old/a")
+    _put(crop, "photos", "new/a")
+
+    roles.restrict(new)
+
+    _put(crop, "photos", "new/a")
+    _refused(_put, crop, "photos", "old/a")
+    _refused(_get, crop, SYSTEM, "in/a")
+
+
 @pytest.mark.parametrize("bucket", ["photos-private", "thumbs", SYSTEM])
 def test_other_buckets_are_closed_to_it(
     storage: StorageSettings, roles: Roles, buckets: Minio, bucket: str
