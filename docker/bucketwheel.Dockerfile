@@ -3,7 +3,8 @@ ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build
 RUN python -m venv /usr/local/lib/bucketwheel
-ENV PATH=/usr/local/lib/bucketwheel/bin:$PATH
+ENV PATH=/usr/local/lib/bucketwheel/bin:$PATH \
+    PIP_DEFAULT_TIMEOUT=180
 WORKDIR /source
 # What ours needs comes first: it changes seldom.
 COPY setup.py pyproject.toml README.md ./

@@ -8,7 +8,11 @@ RUN sed -n 's/^MINIO_VERSION := //p' Makefile > /version
 
 FROM golang:1.26-bookworm AS build
 COPY --from=version /version /version
-RUN CGO_ENABLED=0 GOFLAGS=-ldflags=-s go install "github.com/minio/minio@$(cat /version)"
+# What one try has fetched stays for the next.
+RUN for pause in 5 30 0; do \
+      CGO_ENABLED=0 GOFLAGS=-ldflags=-s go install "github.com/minio/minio@$(cat /version)" && exit 0; \
+      sleep "$pause"; \
+    done; exit 1
 
 FROM debian:bookworm-slim AS from-source
 RUN apt-get update \

@@ -27,7 +27,8 @@ def _chromium(*arguments: str) -> str:
     program = shutil.which("chromium")
     if program is None:
         absent("pages are opened in chromium: install it (Debian: apt-get install chromium)")
-    with tempfile.TemporaryDirectory(prefix="bw-chromium-") as profile:
+    # A helper process may still write into it when the browser has ended.
+    with tempfile.TemporaryDirectory(prefix="bw-chromium-", ignore_cleanup_errors=True) as profile:
         command = [program, "--headless=new", "--no-sandbox", "--disable-gpu"]
         command += ["--disable-dev-shm-usage", f"--user-data-dir={profile}"]
         command += [f"--virtual-time-budget={_BUDGET}", *arguments]

@@ -78,7 +78,9 @@ def _started() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="bw-docker-"))  # short: sockets lie in it
     host = f"unix://{folder}/sock"
     log = (folder / "log").open("wb")
-    command = ["dockerd", f"--host={host}", f"--data-root={KEPT / 'data'}"]
+    # It ends with these tests, however they end: the next ones need its data folder.
+    command = ["setpriv", "--pdeathsig", "TERM"]
+    command += ["dockerd", f"--host={host}", f"--data-root={KEPT / 'data'}"]
     command += [f"--exec-root={folder}/exec", f"--pidfile={folder}/pid", "--log-level=warn"]
     process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -91,5 +93,9 @@ def _started() -> Iterator[str]:
         yield host
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.compose
 CODE = """
     import time
 
-    @function
+    @function(timeout=60)
     def shown_well(event, context):
         return "well"
 
-    @function(maximum_retry_attempts=0)
+    @function(timeout=60, maximum_retry_attempts=0)
     def shown_failing(event, context):
         raise ValueError("no luck")
 
@@ -59,11 +59,37 @@ class Flower:
         """A function's tasks."""
         return list(self.ask(f"/api/tasks?taskname={name}").values())
 
-    def worker(self) -> tuple[str, dict[str, Any]]:
-        """The one worker that lives, and what it says of itself."""
+    def worker(self) -> str:
+        """Name of the one worker that lives."""
+        (name,) = wait_until(self._alive, "a worker lives")
+        return str(name)
+
+    def pool(self) -> dict[str, Any]:
+        """What the worker has last said of its pool; empty before it has."""
+        name = self.worker()
+        try:
+            told = self.ask(f"/api/workers?refresh=true&workername={quote(name)}")
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            return {}
+        return dict(told[name].get("stats", {}).get("pool", {}))
+
+    def limit(self) -> int | None:
+        """How many environments the worker may have, as it has last said."""
+        return self.pool().get("max-concurrency")
+
+    def change_pool(self, how: str, by: int) -> None:
+        """Have the pool grow or shrink; Flower waits a second for the worker's word, no longer."""
+        try:
+            self.ask(f"/api/worker/pool/{how}/{quote(self.worker())}", n=by)
+        except HTTPError as error:
+            if error.code != 403 or b"Unknown reason" not in error.read():
+                raise
+
+    def _alive(self) -> list[str]:
         found = self.ask("/api/workers?refresh=true&status=true")
-        (name,) = (each for each, lives in found.items() if lives)
-        return name, self.ask(f"/api/workers?refresh=true&workername={quote(name)}")[name]
+        return [each for each, lives in found.items() if lives]
 
 
 @pytest.fixture(scope="module")
@@ -109,21 +135,19 @@ def test_a_function_is_a_task_by_its_own_name(flower: Flower) -> None:
 
 def test_the_worker_says_what_its_pool_holds(flower: Flower) -> None:
     """Each function's environments."""
-    _, told = flower.worker()
+    wait_until(lambda: "shown_well" in json.dumps(flower.pool()), "it is told")
 
-    assert told["stats"]["pool"]["implementation"].endswith("EnvironmentPool")
-    assert "shown_well" in json.dumps(told["stats"]["pool"])
+    assert flower.pool()["implementation"].endswith("EnvironmentPool")
 
 
 def test_the_pool_grows_and_shrinks(flower: Flower) -> None:
     """By as much as is asked, while the worker runs."""
-    name, told = flower.worker()
-    usual = told["stats"]["pool"]["max-concurrency"]
+    usual = wait_until(flower.limit, "the limit is told")
 
-    flower.ask(f"/api/worker/pool/shrink/{quote(name)}", n=10)
-    assert flower.worker()[1]["stats"]["pool"]["max-concurrency"] == usual - 10
-    flower.ask(f"/api/worker/pool/grow/{quote(name)}", n=10)
-    assert flower.worker()[1]["stats"]["pool"]["max-concurrency"] == usual
+    flower.change_pool("shrink", 10)
+    wait_until(lambda: flower.limit() == usual - 10, "it has shrunk")
+    flower.change_pool("grow", 10)
+    wait_until(lambda: flower.limit() == usual, "it has grown")
 
 
 def test_revoking_ends_one_invocation(project: Project, flower: Flower) -> None:
@@ -145,8 +169,12 @@ def test_revoking_ends_one_invocation(project: Project, flower: Flower) -> None:
 @pytest.mark.parametrize(
     ("name", "path", "words"),
     [
-        ("workers", "/workers", ("bucketwheel@", "Online")),
-        ("tasks", "/tasks", ("shown_well", "shown_failing", "SUCCESS", "FAILURE")),
+        ("workers", "/workers", ("bucketwheel@", ">Online</span>")),
+        (
+            "tasks",
+            "/tasks",
+            ("shown_well", "shown_failing", ">SUCCESS</span>", ">FAILURE</span>"),
+        ),
         ("broker", "/broker", ("function.shown_well",)),
     ],
 )
@@ -155,20 +183,22 @@ def test_a_page_shows_it(
 ) -> None:
     """In a browser."""
     url = flower.page(path)
-    browser.picture_of(url, pictures / f"{name}.png")
-    shown = browser.text_of(url)
+    wait_until(lambda: _shows(url, words), f"{path} shows {words}")
 
-    assert [each for each in words if each not in shown] == []
+    browser.picture_of(url, pictures / f"{name}.png")
+
+
+def _shows(url: str, words: tuple[str, ...]) -> bool:
+    shown = browser.text_of(url)
+    return all(each in shown for each in words)
 
 
 def test_the_workers_page_shows_environments_and_limits(flower: Flower, pictures: Path) -> None:
     """On its first tab, the pool's."""
-    name, _ = flower.worker()
-    url = flower.page(f"/worker/{quote(name)}")
-    browser.picture_of(url, pictures / "worker.png")
-    shown = browser.text_of(url)
+    url = flower.page(f"/worker/{quote(flower.worker())}")
+    wait_until(lambda: _shows(url, ("EnvironmentPool", "shown_well")), "it shows both")
 
-    assert "EnvironmentPool" in shown and "shown_well" in shown
+    browser.picture_of(url, pictures / "worker.png")
 
 
 def test_a_failed_tasks_page_shows_why(flower: Flower, pictures: Path) -> None:

@@ -28,7 +28,7 @@ CODE = """
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         return "done"
 
-    @function
+    @function(timeout=60)
     def intruder(event, context):
         pathlib.Path("/tmp/mine").write_text("x")
         return {
@@ -49,11 +49,11 @@ CODE = """
             "uid": os.getuid(),
         }
 
-    @function
+    @function(timeout=60)
     def neighbour(event, context):
         return os.listdir("/tmp")
 
-    @function(memory=128, maximum_retry_attempts=0)
+    @function(memory=128, timeout=60, maximum_retry_attempts=0)
     def hoard(event, context):
         kept = [bytearray(16 * 1024 * 1024) for _ in range(64)]
         time.sleep(30)
@@ -63,13 +63,13 @@ CODE = """
         while True:
             pass
 
-    @function(ephemeral_storage=512)
+    @function(ephemeral_storage=512, timeout=60)
     def fill(event, context):
         with open("/tmp/big", "wb", buffering=0) as file:
             while True:
                 file.write(bytes(1024 * 1024))
 
-    @function(timeout=5, memory=1024)
+    @function(timeout=15, memory=1024)
     def bomb(event, context):
         while True:
             try:
@@ -78,7 +78,7 @@ CODE = """
                 os.write(1, f"refused: {error.strerror}\\n".encode())
                 time.sleep(600)
 
-    @function(snap_start=True)
+    @function(snap_start=True, timeout=60)
     def restored(event, context):
         return os.getuid()
 """
@@ -102,7 +102,7 @@ def _call(project: Project, function: str) -> Any:
 
 def test_the_isolation_in_force_is_the_best(project: Project) -> None:
     """As on a host whose worker is root."""
-    (host,) = project.hosts()
+    (host,) = wait_until(project.hosts, "the worker tells of itself")
 
     assert host["isolation"] == "each environment has a user, a root folder and a /tmp of its own"
 

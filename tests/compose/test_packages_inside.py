@@ -12,7 +12,8 @@ TEMPLATE = """
 Resources:
   Doubled:
     Type: AWS::Serverless::Function
-    Properties: {FunctionName: doubled, Runtime: nodejs18.x, Handler: index.handler, CodeUri: .}
+    Properties:
+      {FunctionName: doubled, Runtime: nodejs18.x, Handler: index.handler, CodeUri: ., Timeout: 60}
 """
 
 
