@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable, Iterator
+from threading import Thread
 from typing import Final
 
-from workers.process import descendants, proportional, resident
+from workers.process import proportional, resident, tree
 
 #: Seconds between looks at a busy environment.
 TICK: Final = 0.1
+#: Processes that one look sees, the next goes on from there: a fork bomb makes a thousand, and the
+#: worker has others to look after.
+STEP: Final = 64
+#: Seconds for which a look waits for shares, and after which they are waited for no more.
+MOMENT: Final = 0.01
+PATIENCE: Final = 10.0
 _MB: Final = 1024 * 1024
 
 
@@ -23,6 +32,8 @@ class Memory:
         self._limit = limit_mb * _MB
         self._peak = 0
         self._pid = 0
+        self._walk = self._sizes()
+        self._shares: _Shares | None = None
         self._status = self._children = -1
 
     def open(self, pid: int) -> None:
@@ -47,8 +58,25 @@ class Memory:
         return -(-self._peak // _MB)
 
     def is_over(self) -> bool:
-        """Look at the whole tree; whether it has outgrown its limit."""
-        size = self._size([self._pid, *descendants(self._pid)])
+        """Look at so many processes of the tree; whether it is known to have outgrown its limit.
+
+        Resident sizes come first: quick, and together never too small, since what forks share is
+        counted more than once.
+        """
+        if self._shares is None:
+            sizes = self._seen()
+            size = sum(sizes.values())
+            if size <= self._limit or len(sizes) == 1:
+                self.saw(size)
+                return size > self._limit
+            self._shares = _Shares(sizes, self._limit)
+        return self._is_over_sharing(self._shares)
+
+    def _is_over_sharing(self, shares: _Shares) -> bool:
+        size = shares.wait(MOMENT)
+        if size is None:
+            return shares.age > PATIENCE
+        self._shares = None
         self.saw(size)
         return size > self._limit
 
@@ -65,20 +93,60 @@ class Memory:
         """Take a size that was measured, bytes."""
         self._peak = max(self._peak, resident)
 
-    def _size(self, pids: list[int]) -> int:
-        """Bytes that these have, without counting twice what forks share.
+    def _seen(self) -> dict[int, int]:
+        """Go on: the resident size of each process, bytes, once all have been seen; none before."""
+        for _ in range(STEP):
+            sizes = next(self._walk)
+            if sizes:
+                self._walk = self._sizes()
+                return sizes
+        return {}
 
-        Their resident sizes are looked at first: quick, and never too small.
-        """
-        size = sum(map(resident, pids))
-        if size > self._limit and len(pids) > 1:
-            size = sum(map(proportional, pids))
-        return size
+    def _sizes(self) -> Iterator[dict[int, int]]:
+        """Nothing for each process; all sizes at the end."""
+        sizes = {}
+        for pid in tree(self._pid):
+            sizes[pid] = resident(pid)
+            yield {}
+        yield sizes
 
     def _high_water(self) -> int:
         """Peak resident size of the process itself, bytes; 0 when it has gone. `VmHWM`."""
         words = _read(self._status).partition(b"VmHWM:")[2].split(None, 1)
         return int(words[0]) * 1024 if words else 0
+
+
+class _Shares:
+    """Sizes of processes with what they share divided among them, measured in a thread of its own.
+
+    The kernel answers when it gets a lock of the process's: one that forks, or means harm, lets it
+    wait for seconds. The worker must not.
+    """
+
+    def __init__(self, pids: Iterable[int], enough: int) -> None:
+        """Begin; more than `enough` bytes need not be told apart."""
+        self._begun = time.monotonic()
+        self._size: int | None = None
+        self._thread = Thread(target=self._measure, args=(list(pids), enough), daemon=True)
+        self._thread.start()
+
+    @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._begun
+
+    def wait(self, seconds: float) -> int | None:
+        """Bytes of all, if that is known by then."""
+        self._thread.join(seconds)
+        return self._size
+
+    def _measure(self, pids: list[int], enough: int) -> None:
+        size = 0
+        for pid in pids:
+            size += proportional(pid)
+            if size > enough:
+                break
+        self._size = size
 
 
 def _read(descriptor: int) -> bytes:

@@ -27,15 +27,18 @@ def proportional(pid: int) -> int:
     return int(words[0]) * 1024 if words else 0
 
 
-def descendants(pid: int) -> list[int]:
-    """Children, and theirs."""
-    found: list[int] = []
+def tree(pid: int) -> Iterator[int]:
+    """The process, its children, and theirs; each is looked for when the one before was taken."""
     waiting = [pid]
     while waiting:
-        children = list(_children(waiting.pop()))
-        found += children
-        waiting += children
-    return found
+        found = waiting.pop()
+        yield found
+        waiting += _children(found)
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, and theirs."""
+    return list(tree(pid))[1:]
 
 
 def name_of(mark: str) -> str:

@@ -71,9 +71,11 @@ from workers.zygote_protocol import (
 
 #: Seconds between looks whether all has ended that was killed.
 LOOK = 0.02
-#: Seconds without a sign of life from the worker. Its lease lapses a second later at the earliest:
-#: nothing that it has begun may go on when others run its work.
-SILENCE = 3.0
+#: Seconds without a sign of life from the worker, and then for one that is on its way: where the
+#: whole machine stood still, this process may be the first to go on. The worker's lease lapses a
+#: second later at the earliest: nothing that it has begun may go on when others run its work.
+SILENCE = 2.5
+LAST_CALL = 0.5
 #: Seconds for the last of an ending worker's environments to go.
 LAST = 5.0
 
@@ -125,7 +127,7 @@ class Zygote(ForkServer):
         if self._heard is None:
             return None
         left = self._heard + SILENCE - time.monotonic()
-        if left > 0 or select.select([self.channel], [], [], 0)[0]:  # it may be us who stood still
+        if left > 0 or select.select([self.channel], [], [], LAST_CALL)[0]:
             return max(left, LOOK)
         raise ConnectionAbortedError("the worker stands still")
 
