@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +29,8 @@ from redis import Redis
 from bucketwheel.errors import StartError
 from bucketwheel.instance import Instance, holder
 
-#: Seconds for a command to end; starting MinIO on a busy machine is the slowest.
-PATIENCE: Final = 200.0
+#: Seconds for a command to end; a first build in Go or Java on a busy machine is the slowest.
+PATIENCE: Final = 600.0
 
 _FREE: Final = {f"BUCKETWHEEL_{name}_PORT": "0" for name in ("S3", "CONSOLE", "REDIS", "FLOWER")}
 
@@ -162,10 +162,13 @@ def _end(system: System) -> None:
     pid = holder(system.data)
     if pid is None:
         return
-    ours = psutil.Process(pid).children(recursive=True)
+    try:
+        ours = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:  # it has just ended by itself
+        return
     try:
         system.run("down")
     finally:
         for process in ours:
-            if process.is_running():  # psutil compares start times: a reused id is another process
+            with suppress(psutil.NoSuchProcess):  # ended, or its id is another's by now
                 process.kill()

@@ -66,7 +66,7 @@ def _try(tried: Trial, plot: Path) -> bool:
     timeline.draw(plot, result, f"Seed {tried.seed}")
     Console(highlight=False, width=max(WIDTH, console.width)).print(report.table(result.account))
     console.print(report.verdict(result.account))
-    console.print(f"The last sweep has found {result.swept} lost ones. The timeline is {plot}.")
+    console.print(f"A sweep has found {result.swept} lost ones. The timeline is {plot}.")
     for line in report.details(result.account, start):
         console.print(f"[red]{line}")
     return result.account.is_good

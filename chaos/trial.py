@@ -57,7 +57,7 @@ class Result:
     uploads: Uploads
     runs: Runs
     faults: list[Fault]
-    #: Invocations that the last sweep has found lost.
+    #: Lost invocations, the most that one sweep has found.
     swept: int
 
 
@@ -77,8 +77,7 @@ def run(trial: Trial, tell: Callable[[str], None]) -> Result:
             try:
                 uploads = _break(schedule, trial)
                 tell(f"{len(uploads.answered)} uploads; waiting for all to be done")
-                _wait_for_all(system, uploads, runs)
-                watch = WatchState.read(system.redis)
+                swept = _wait_for_all(system, uploads, runs)
             finally:
                 schedule.stop()
         if not schedule.faults:
@@ -88,7 +87,6 @@ def run(trial: Trial, tell: Callable[[str], None]) -> Result:
         if not found.is_good:
             _keep_logs(place)
             tell(f"what all processes logged is kept in {LOGS}")
-    swept = watch.found if watch is not None else 0
     return Result(found, uploads, runs, schedule.faults, swept)
 
 
@@ -121,17 +119,22 @@ def _break(schedule: Schedule, trial: Trial) -> Uploads:
     return uploads
 
 
-def _wait_for_all(system: System, uploads: Uploads, runs: Runs) -> None:
-    """Until each upload has run to its end and nothing is left to do, or patience is."""
-    end = time.monotonic() + PATIENCE
+def _wait_for_all(system: System, uploads: Uploads, runs: Runs) -> int:
+    """Until each upload has run to its end and nothing is left to do, or patience is.
+
+    Returns the most that one sweep has found.
+    """
+    end, swept = time.monotonic() + PATIENCE, 0
     waiting = set(uploads.answered)
     while time.monotonic() < end:
         waiting = {key for key in waiting if not any(run.ended for run in runs.of(key))}
         row, watch = overview(system.redis, ["note"])[0], WatchState.read(system.redis)
+        swept = max(swept, watch.found if watch else 0)
         is_at_work = row.queued or row.running or row.retrying or (watch and watch.pending)
         if not waiting and not is_at_work:
-            return
+            break
         time.sleep(0.2)
+    return swept
 
 
 def _keep_logs(place: Path) -> None:

@@ -16,6 +16,7 @@ from threading import Thread
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 from minio import Minio
 from pydantic import AnyHttpUrl, SecretStr
 from redis import Redis
@@ -28,6 +29,10 @@ from bucketwheel.errors import StartError
 from bucketwheel.settings import UpSettings
 from storage import client
 from storage.settings import StorageSettings
+
+# Slowness is no fault either: not of one example, not of finding it.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 #: Seconds in which a condition must come true; generous, since machines are shared.
 DEADLINE = 60.0
@@ -95,6 +100,8 @@ def redis_url(
     url = f"redis://:{_credentials.redis_password}@127.0.0.1:{port}/0"
     make = lambda: servers.redis_spec(folder, port, _credentials)  # noqa: E731
     with _Server(make, folder, servers.redis_healthy(url)):
+        with Redis.from_url(url) as found:  # a slow disk would be taken for an absence of Redis
+            found.config_set("appendfsync", "no")
         yield url
 
 

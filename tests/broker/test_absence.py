@@ -37,6 +37,7 @@ def _go_back(redis: Redis, field: str, seconds: float) -> None:
 
 def test_a_worker_whose_lease_has_lapsed_is_dead(redis: Redis, held: str) -> None:
     """While reapers and Redis were there."""
+    _go_back(redis, "last", 0)
     assert Reaper(redis).run_once() == 1
     assert redis.hget(keys.invocation(held), "state") == b"queued"
 
@@ -54,7 +55,8 @@ def test_who_is_still_silent_then_is_dead(redis: Redis, held: str) -> None:
     """The time to renew is over, and reapers have run since."""
     _go_back(redis, "last", 30)
     Reaper(redis).run_once()
-    _go_back(redis, "since", 10)
+    _go_back(redis, "since", 60)
+    _go_back(redis, "last", 0)
 
     assert Reaper(redis).run_once() == 1
 

@@ -178,6 +178,7 @@ def _let_time_pass(redis: Redis, dead: bool) -> None:
         for id in waiting:
             redis.zadd(name, {id: then})
     if dead:
+        redis.delete(keys.PREFIX + "reaping")  # nobody was away, though this machine stood still
         for key in redis.keys(keys.PREFIX + "*:alive"):
             redis.delete(key)
 

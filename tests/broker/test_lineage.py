@@ -48,8 +48,8 @@ class _World:
         return int(found[0]) * 1_000_000 + int(found[1])
 
     def let_clock_go_on(self) -> None:
-        """Wait until what follows is well after what was."""
-        begun = self.microseconds()
+        """Wait until what follows is well after what was, also by what the intake takes for it."""
+        begun = self.microseconds() + 1_000 * self.intake._lineage._clock.by_redis(0)
         wait_until(lambda: self.microseconds() > begun + 50_000, "50 ms have passed")
 
     def begin(self, function: str, environment: str) -> Invocation | None:

@@ -152,6 +152,7 @@ def _live(redis: Redis, settings: BrokerSettings) -> None:
 def _bury_all(redis: Redis) -> None:
     """Let the time pass after which the dead are known to be dead."""
     then = int((time.time() - 3_600) * 1000)
+    redis.delete(keys.PREFIX + "reaping")  # nobody was away, though this machine stood still
     for key in redis.keys(keys.PREFIX + "*:alive"):
         redis.delete(key)
     for name in (keys.queued("crop"), keys.DELAYED, keys.outbox("crop")):

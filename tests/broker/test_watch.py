@@ -22,6 +22,7 @@ from tests.conftest import wait_until
 def looker(world: World, monkeypatch: pytest.MonkeyPatch) -> Watch:
     """A watch that has looked once; the session's store may have begun a moment ago."""
     monkeypatch.setattr(watch, "SETTLING", 0.0)
+    monkeypatch.setattr(watch, "LEASE", 600.0)
     found = Watch(world.broker, world.storage, world.functions)
     found.run_once()
     return found

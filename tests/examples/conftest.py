@@ -63,7 +63,7 @@ def made(system: System) -> Made:
             found = s3.list_objects_v2(Bucket=bucket, Prefix=target).get("Contents", [])
             return [each["Key"] for each in found] == [target]
 
-        wait_until(is_there, f"{bucket}/{target} is there")
+        wait_until(is_there, f"{bucket}/{target} is there", 300)
         content: bytes = s3.get_object(Bucket=bucket, Key=target)["Body"].read()
         return content
 

@@ -104,7 +104,7 @@ MESSAGES = {
 CODE = """
     import time
 
-    @function
+    @function(timeout=30)
     def steady(event, context):
         print("EVENT", event)
         return "served"

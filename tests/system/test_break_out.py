@@ -87,7 +87,7 @@ CODE = """
                     pass
         return found
 
-    @function(timeout=5, memory=2048)
+    @function(timeout=15, memory=2048)
     def bomb(event, context):
         print("USER", os.getuid(), flush=True)
         while True:
@@ -97,7 +97,7 @@ CODE = """
                 os.write(1, f"refused: fork -> {error.strerror}\\n".encode())
                 time.sleep(600)
 
-    @function(timeout=2)
+    @function(timeout=6)
     def leave(event, context):
         print("USER", os.getuid(), flush=True)
         if os.fork() == 0:

@@ -51,7 +51,7 @@ def test_a_full_disk_under_the_stores_queue_loses_nothing() -> None:
     """While Redis is away events wait there until it is full; the sweep finds the others."""
     if os.geteuid() != 0:
         absent("only root can mount a small disk: run the tests as root")
-    tried = Trial([full_disk()], SHORTEST, seed=5, has_small_disk=True)
+    tried = Trial([full_disk()], SHORTEST + 3, seed=5, has_small_disk=True)
     result = trial.run(tried, lambda line: None)
 
     assert result.swept > 0

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from broker.keys import outbox
 from bucketwheel.testing import System
 from tests.conftest import serving, wait_until
 from tests.system.conftest import begun, deployed
@@ -109,6 +110,7 @@ def test_each_end_is_told_though_deliverers_are_killed(told: System, posts: _Pos
     good, bad = [key for key in keys if "bad" not in key], [key for key in keys if "bad" in key]
     wait_until(lambda: set(_keys(_records(told, "done"))) >= set(good), "successes are told")
     wait_until(lambda: set(_keys(posts.records)) >= set(bad), "failures are told")
+    wait_until(lambda: not told.redis.exists(outbox("crop")), "nothing waits any more")
 
     assert _keys(_records(told, "done")) == Counter(good)
     assert set(_keys(posts.records)) == set(bad)

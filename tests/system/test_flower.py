@@ -23,11 +23,11 @@ from tests.system.conftest import Call, deployed, wait_for
 CODE = """
     import time
 
-    @function
+    @function(timeout=30)
     def seen_well(event, context):
         return "well"
 
-    @function
+    @function(timeout=30)
     def seen_failing(event, context):
         raise ValueError("no luck")
 
@@ -170,10 +170,15 @@ def test_an_upload_is_a_task_with_its_object_for_arguments(
 def test_the_worker_is_shown_with_its_environments(system: System, call: Call) -> None:
     """Flower's page of the worker names our pool, and each function's environments."""
     call("seen_well", {})
-    page = _page(system, f"/worker/{_worker(system)}")
 
-    assert "EnvironmentPool" in page
-    assert "seen_well" in page
+    def is_shown() -> bool:
+        try:
+            page = _page(system, f"/worker/{_worker(system)}")
+        except HTTPError:  # Flower gives a worker one second to answer
+            return False
+        return "EnvironmentPool" in page and "seen_well" in page
+
+    wait_until(is_shown, "Flower shows the pool with the function's environment")
     for path in ("/", "/workers", "/tasks", "/broker"):
         assert "Flower" in _page(system, path)
 
@@ -207,8 +212,8 @@ def test_revoking_a_running_task_ends_it_alone(
     """`revoke(terminate=True)`: that invocation is given up, not tried again; its like go on."""
     before = wait_for(system, sleeper, running=0, queued=0)
     doomed = call(sleeper, {"seconds": 55}, wait=False)
-    spared = call(sleeper, {"seconds": 5}, wait=False)
-    for id in (doomed, spared):
+    spared = call(sleeper, {"seconds": 10}, wait=False)
+    for id in (spared, doomed):
         _wait_until_active(celery, id)
 
     celery.control.revoke(doomed, terminate=True)
@@ -225,10 +230,9 @@ def test_revoking_a_running_task_ends_it_alone(
     )
     assert row["last_error"] == "Terminated: the task was revoked"
     wait_until(
-        lambda: _states(system, sleeper).get(spared) == "SUCCESS",
-        "Flower has heard of the other's end",
+        lambda: {(spared, "SUCCESS"), (doomed, "REVOKED")} <= _states(system, sleeper).items(),
+        "Flower shows both ends",
     )
-    assert _states(system, sleeper)[doomed] == "REVOKED"
 
 
 def test_revoking_a_waiting_task_gives_it_up(
@@ -237,7 +241,7 @@ def test_revoking_a_waiting_task_gives_it_up(
     """What is revoked before its turn is given up, too, and leaves nothing in line."""
     name = f"{sleeper}-too"
     with _size(celery, 1):
-        call(name, {"seconds": 2}, wait=False)
+        call(name, {"seconds": 8}, wait=False)
         wait_for(system, name, running=1)
         doomed = call(name, {"seconds": 0}, wait=False)
         celery.control.revoke(doomed)
@@ -253,8 +257,8 @@ def test_the_pools_size_is_changed_while_it_works(
     """`pool_shrink` and `pool_grow` set how many invocations run at once on this host."""
     before = wait_for(system, sleeper, running=0, queued=0)
     with _size(celery, 1) as usual:
-        for _ in range(3):
-            call(sleeper, {"seconds": 1}, wait=False)
+        for seconds in (8, 0, 0):  # what waits in a worker's hands is told once a second
+            call(sleeper, {"seconds": seconds}, wait=False)
         wait_for(system, sleeper, running=1, queued=2)
 
     assert _stats(celery)["max-concurrency"] == usual
@@ -265,12 +269,12 @@ def test_what_ends_while_the_worker_drains_is_shown_with_its_end(
     system: System, call: Call, celery: Celery, sleeper: str
 ) -> None:
     """The last events of a worker that stops are published, too."""
-    id = call(sleeper, {"seconds": 2}, wait=False)
+    id = call(sleeper, {"seconds": 8}, wait=False)
     _wait_until_active(celery, id)
 
     worker = psutil.Process(system.instance.children["worker"])
     worker.terminate()
-    worker.wait(30)
+    worker.wait(60)
 
     wait_until(lambda: _states(system, sleeper).get(id) == "SUCCESS", "Flower shows the end")
     wait_until(lambda: system.instance.children["worker"] != worker.pid, "another worker starts")

@@ -19,20 +19,20 @@ from tests.system.conftest import Call, Deploy, deployed, logged, wait_for
 CODE = """
     import os
 
-    @function
+    @function(timeout=30)
     def greet(event, context):
         print("a line for the log")
         return {"hello": event["name"]}
 
-    @function
+    @function(timeout=30)
     def echo(event, context):
         return event
 
-    @function
+    @function(timeout=30)
     def size_of(event, context):
         return len(event["text"])
 
-    @function
+    @function(timeout=30)
     def refuse(event, context):
         raise LookupError(f"no {event['what']} here")
 
@@ -43,11 +43,11 @@ CODE = """
         found = {name: getattr(context, name) for name in names}
         return {**found, "left": context.get_remaining_time_in_millis(), "TZ": os.environ["TZ"]}
 
-    @function
+    @function(timeout=30)
     def say_nan(event, context):
         return {"nan": float("nan")}
 
-    @function
+    @function(timeout=30)
     def say_unicode(event, context):
         return "\\u00fc\\u2028\\U0001f600"
 """
@@ -261,7 +261,7 @@ def test_a_call_waits_no_longer_than_asked(system: System, deploy: Deploy) -> No
 def test_a_plain_celery_client_runs_a_function(system: System, deploy: Deploy) -> None:
     """Each function is a Celery task by its own name, in a queue of its own."""
     deploy("""
-        @function
+        @function(timeout=30)
         def plain(event, context):
             print("plain got", event)
     """)

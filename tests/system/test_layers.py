@@ -51,7 +51,7 @@ def test_a_function_finds_what_its_layer_has(
         import subprocess
         import {name}
 
-        @function(name='{name}', layers='{name}')
+        @function(name='{name}', layers='{name}', timeout=30)
         def f(event, context):
             return [{name}.ANSWER, subprocess.check_output('{name}', text=True).strip()]
     """
@@ -99,7 +99,7 @@ def test_a_function_keeps_its_layers_until_it_is_deployed_again(
     """The newest version is that of the deployment; a number means that version for ever."""
     system.run("layer", "publish", name, str(_layer(tmp_path, name, 1)))
     text = (
-        f"import {name}\n@function(name='{name}', layers=['LAYER'])\n"
+        f"import {name}\n@function(name='{name}', layers=['LAYER'], timeout=30)\n"
         f"def f(event, context):\n    return {name}.ANSWER\n"
     )
     deploy(text.replace("LAYER", name))

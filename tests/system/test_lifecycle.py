@@ -25,7 +25,7 @@ CODE = f"""
     calls = 0
     mark = pathlib.Path(os.environ["TMPDIR"], "mark")
 
-    @function(timeout=2)
+    @function(timeout=5)
     def remember(event, context):
         global calls
         calls += 1
@@ -37,19 +37,20 @@ CODE = f"""
             time.sleep(600)
         return [calls, mark.read_text() if mark.exists() else None]
 
-    @function(timeout=3, maximum_retry_attempts=0)
+    @function(timeout=6, maximum_retry_attempts=0)
     def linger(event, context):
         note_down(f"linger {{os.getpid()}}")
         time.sleep(600)
 
-    @function
+    @function(timeout=20)
     def polite(event, context):
         # The runtime waits outside Python: only its own signal handler, in C, can take a note.
         signal.signal(signal.SIGTERM, lambda *_: None)
         NOTES.setblocking(False)
         signal.set_wakeup_fd(NOTES.fileno())
+        return os.getpid()
 
-    @function
+    @function(timeout=20)
     def stubborn(event, context):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return os.getpid()
@@ -75,7 +76,7 @@ BROKEN = """
     if os.environ["AWS_LAMBDA_FUNCTION_NAME"] != "deployment":
         raise RuntimeError("not today")
 
-    @function
+    @function(timeout=20)
     def broken_{at}(event, context):
         pass
 """
@@ -118,7 +119,7 @@ def test_a_timeout_resets_all_but_tmp(call: Call, system: System) -> None:
     fault = _fault(call, "remember", {"write": "in time", "stay": 1})
 
     assert fault.type == "Sandbox.Timedout"
-    assert fault.message.endswith("Task timed out after 2.00 seconds")
+    assert fault.message.endswith("Task timed out after 5.00 seconds")
     assert call("remember", {}) == [1, "in time"]
     assert "Init Duration" not in logged(system, "remember").splitlines()[-1]
 
@@ -164,9 +165,11 @@ def test_an_environment_is_told_before_it_ends(
     call: Call, system: System, notes: Notes, tmp_path: Path
 ) -> None:
     """SIGTERM first, in time for last words; whoever ignores it is killed."""
-    call("polite", {})
-    stubborn = call("stubborn", {})
-    deployed(system, tmp_path, CODE, "--env", f"NOTES={notes.port}")  # ends the version before
-
-    wait_until(lambda: chr(signal.SIGTERM) in notes.lines, "it was told")
-    wait_until(lambda: not psutil.pid_exists(stubborn), "who does not go is ended")
+    told = chr(signal.SIGTERM)
+    for _ in range(3):  # it has half a second for its words: without a processor it says none
+        pids = call("polite", {}), call("stubborn", {})
+        deployed(system, tmp_path, CODE, "--env", f"NOTES={notes.port}")  # ends the version before
+        wait_until(lambda pids=pids: not any(map(psutil.pid_exists, pids)), "both have ended")  # type: ignore[misc]
+        if told in notes.lines:
+            break
+    wait_until(lambda: told in notes.lines, "it was told")

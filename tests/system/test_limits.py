@@ -24,7 +24,7 @@ CODE = """
 
     runs = 0
 
-    @function
+    @function(timeout=30)
     def stay_well(event, context):
         return "well"
 
@@ -65,7 +65,7 @@ CODE = """
         os.write(1, f"PIDS {os.getpid()}\\n".encode())
         time.sleep(3_600)
 
-    @function
+    @function(timeout=30)
     def die(event, context):
         how = event["how"]
         if how == "os._exit":
@@ -86,7 +86,7 @@ CODE = """
             print(line)
         return "told"
 
-    @function
+    @function(timeout=30)
     def return_anything(event, context):
         kind = event["kind"]
         return {
@@ -123,7 +123,7 @@ CODE = """
             os.waitpid(child, 0)
         return "shared"
 
-    @function
+    @function(timeout=30)
     def recurse(event, context):
         return recurse(event, context)
 
@@ -131,7 +131,7 @@ CODE = """
     def complain(event, context):
         raise ValueError("x" * event["size"])
 
-    @function
+    @function(timeout=30)
     def close_output(event, context):
         print("before", flush=True)
         os.close(1)
@@ -148,20 +148,20 @@ CODE = """
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(1)
 
-    @function
+    @function(timeout=30)
     def count_runs(event, context):
         global runs
         runs += 1
         return [os.getpid(), runs]
 
-    @function
+    @function(timeout=30)
     def use_tmp(event, context):
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"x" * 1_000_000)
             return [tempfile.gettempdir(), os.environ["TMPDIR"], os.path.dirname(file.name),
                     os.path.expanduser("~")]
 
-    @function
+    @function(timeout=30)
     def thread_fails(event, context):
         def fail(): raise RuntimeError("in a thread")
         thread = threading.Thread(target=fail)
@@ -169,7 +169,7 @@ CODE = """
         thread.join()
         return "answered"
 
-    @function
+    @function(timeout=30)
     def raise_base(event, context):
         raise KeyboardInterrupt("stop")
 """
@@ -214,7 +214,10 @@ def _all_gone(pids: list[int]) -> bool:
 
 def test_a_handler_that_never_returns_ends_at_its_timeout(system: System, call: Call) -> None:
     """The fault is worded as AWS does, in the answer and in the log."""
-    fault = _fault(call, "never_return")
+    for _ in range(3):  # without a processor for its second, it ends before it says a word
+        fault = _fault(call, "never_return")
+        if "begun\n" in logged(system, "never_return"):
+            break
 
     assert fault.type == "Sandbox.Timedout"
     assert re.fullmatch(
@@ -241,10 +244,12 @@ def test_a_handler_that_ignores_signals_ends_at_its_timeout(call: Call) -> None:
 )
 def test_a_timeout_ends_the_whole_tree(system: System, call: Call, name: str, count: int) -> None:
     """Children, those in sessions of their own, orphans, and a small fork bomb: none is left."""
-    assert _fault(call, name).type == "Sandbox.Timedout"
-
-    pids = _pids(system, name)
-    assert 0 < len(pids) <= count  # on a busy machine time is up before all have told
+    pids: list[int] = []
+    for _ in range(3):  # on a busy machine time may be up before any has told
+        assert _fault(call, name).type == "Sandbox.Timedout"
+        if pids := _pids(system, name):
+            break
+    assert 0 < len(pids) <= count  # or before all have
     try:
         wait_until(lambda: _all_gone(pids), f"all that {name} started is gone", 10)
     finally:

@@ -168,6 +168,7 @@ def test_a_shell_function_runs(system: System, call: Call, tmp_path: Path, name:
                   FunctionName: {name}
                   Runtime: provided.al2023
                   Handler: say
+                  Timeout: 30
                   Environment: {{Variables: {{WORD: hello}}}}
         """,
         "Makefile": "build-Shell:\n\tinstall -m 755 main.sh $(ARTIFACTS_DIR)/bootstrap\n",
@@ -229,7 +230,8 @@ def test_a_bad_template_is_told_before_anything_is_uploaded(
     system: System, project: Path, name: str
 ) -> None:
     """One line with its place; also of what does not build."""
-    before = status(system, "bucketwheel:deploy")
+    # Who deployed was told of the end a moment before the ledger was.
+    before = wait_for(system, "bucketwheel:deploy", queued=0, running=0)
     done = system.tried("deploy", str(project))
     assert (done.returncode, done.stderr) == (
         2,

@@ -32,6 +32,8 @@ from storage.settings import StorageSettings
 from tests.conftest import wait_until
 from tests.system.conftest import begun, deployed, wait_for
 
+#: Seconds that `up` may take, on a machine that does much else.
+STARTED = 200.0
 FREE = {f"BUCKETWHEEL_{name}_PORT": "0" for name in ("S3", "CONSOLE", "REDIS", "FLOWER")}
 COMMANDS = {
     "up": "Start MinIO, Redis, intake, worker and Flower",
@@ -119,7 +121,7 @@ def test_a_killed_system_leaves_nothing_and_comes_back_whole(tmp_path: Path) -> 
     """SIGKILL of `up` ends all of its processes; the next `up` has functions and credentials."""
     data = tmp_path / "data"
     with _foreground(data) as up:
-        wait_until(lambda: _is_ready(data), "it is ready")
+        wait_until(lambda: _is_ready(data), "it is ready", STARTED)
         deployed(
             System(data),
             tmp_path,
@@ -132,7 +134,7 @@ def test_a_killed_system_leaves_nothing_and_comes_back_whole(tmp_path: Path) -> 
         assert "no system runs on" in _run("status", BUCKETWHEEL_DATA=str(data)).stderr
 
     with _foreground(data) as up:
-        wait_until(lambda: _is_ready(data), "it is ready again")
+        wait_until(lambda: _is_ready(data), "it is ready again", STARTED)
         system = System(data)
         assert (data / "credentials.json").read_text() == credentials
         assert system.run("invoke", "survive", "--timeout", "30") == '"here"\n'

@@ -87,7 +87,7 @@ def _on_late_host(
 ) -> None:
     async def run(host: Host) -> None:
         late, dispatcher = _Late(host), _Dispatcher()
-        spec = dataclasses.replace(host.sandbox(CODE).spec, id=uuid.uuid4().hex)
+        spec = dataclasses.replace(host.sandbox(CODE, timeout=60).spec, id=uuid.uuid4().hex)
         environment = _Environment(spec, late, host.sandboxes, dispatcher)
         environment.asked = asyncio.Event()
         try:

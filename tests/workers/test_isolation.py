@@ -196,10 +196,12 @@ def test_tmp_stays_over_a_reset_and_goes_with_the_sandbox(tmp_path: Path, mode: 
         import time
         while True:
             try:
-                print(open({sandbox.tmp + "/kept"!r}).read())
-                break
+                if text := open({sandbox.tmp + "/kept"!r}).read():
+                    print(text)
+                    break
             except OSError:
-                time.sleep(0.01)
+                pass
+            time.sleep(0.01)
         """
         assert await host.run(show, sandbox) == (0, "x")
         await process.kill()

@@ -273,7 +273,7 @@ def test_an_error_is_told_in_awss_words(tmp_path: Path, name: str) -> None:
     ("handler", "kind", "status"),
     [
         ("() => new Promise(() => setTimeout(() => { throw new Error('late') }))", "Error", 129),
-        ("() => new Promise((done) => { Promise.reject('late'); setTimeout(done, 999) })",
+        ("() => new Promise((done) => { Promise.reject('late'); setTimeout(done, 99999) })",
          "Runtime.UnhandledPromiseRejection", 128),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.hosts import Host, on_host
-from workers import users
+from workers import snapshot, users
 from workers.isolation import Mode
 
 MODES: list[Mode] = ["uid", "none"]
@@ -43,6 +43,12 @@ def handler(event, context):
         "rights": open("/proc/self/status").read().split("CapPrm:\\t")[1][:16],
     }
 """
+
+
+@pytest.fixture(autouse=True)
+def _time_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk is no reason to go on without a snapshot."""
+    monkeypatch.setattr(snapshot, "IMPORT", 120.0)
 
 
 @pytest.mark.parametrize("mode", MODES)
