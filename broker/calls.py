@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import orjson
 from redis import Redis
 
 from broker import keys
-from broker.connection import connect
+from broker.connection import UNAVAILABLE, connect
 from broker.dead_letter import from_json
 from broker.errors import FunctionFailed, InvalidPayload, NoResponse, PayloadTooLarge
 from broker.invocation import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD
@@ -62,12 +63,19 @@ class Calls:
         return invocation.id
 
     def _wait(self, id: str, timeout: float) -> bytes | None:
-        """Wait in steps shorter than the connection's own time limit."""
-        left = timeout
+        """Wait in steps shorter than the connection's own time limit.
+
+        The reply is left where it is until it has come: a connection that breaks under the answer
+        is opened anew, and asked again.
+        """
+        left, key = timeout, keys.reply(id)
         while left > 0:
-            found: Any = self._redis.blpop([keys.reply(id)], timeout=min(left, 2.0))
+            seconds: Any = min(left, 2.0)  # parts of seconds too, whatever redis-py's type says
+            found: Any = self._redis.blmove(key, key, seconds, "LEFT", "RIGHT")
             if found is not None:
-                return bytes(found[1])
+                with suppress(*UNAVAILABLE):  # it expires, too
+                    self._redis.unlink(key)
+                return bytes(found)
             left -= 2.0
         return None
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.connection import Connection
+from redis.exceptions import TimeoutError
 
 from broker import keys
 from broker.calls import Calls
@@ -62,6 +64,42 @@ def test_the_response_is_given_as_it_came(calls: Calls, redis: Redis) -> None:
     """Bytes of the function's JSON, not a rendering of them."""
     with _answered(redis, b'{"response":{"a":  1}}'):
         assert calls.invoke("crop", b"{}", 30.0) == b'{"a":  1}'
+
+
+def test_a_response_that_is_lost_on_its_way_is_read_again(
+    calls: Calls, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis stands still, the caller connects anew; its first question is answered all the same."""
+    lost: list[bytes] = []
+
+    def lose(connection: Connection, *arguments: Any, **options: Any) -> Any:
+        answer = read(connection, *arguments, **options)
+        if not lost and b"response" in str(answer).encode():
+            lost.append(answer)
+            raise TimeoutError("it stood still")
+        return answer
+
+    read = Connection.read_response
+    monkeypatch.setattr(Connection, "read_response", lose)
+    with _answered(redis, b'{"response":1}'):
+        assert calls.invoke("crop", b"{}", 10.0) == b"1"
+
+    assert lost
+    assert not redis.keys(keys.reply("*"))
+
+
+def test_a_response_that_was_read_by_who_ended_then_expires(redis: Redis) -> None:
+    """Redis gives it to who waits without taking it away, or its time."""
+    key = keys.reply("1")
+    reading = threading.Thread(target=redis.blmove, args=(key, key, 30, "LEFT", "RIGHT"))
+    reading.start()
+    clients: Any = lambda: redis.info("clients")  # noqa: E731
+    wait_until(lambda: clients()["blocked_clients"], "somebody waits")
+    redis.eval("redis.call('RPUSH', KEYS[1], 'x') redis.call('EXPIRE', KEYS[1], 60)", 1, key)
+    reading.join()
+
+    assert redis.lrange(key, 0, -1) == [b"x"]
+    assert 0 < int(redis.ttl(key)) <= 60
 
 
 def test_a_functions_error_is_raised_with_type_message_and_trace(
