@@ -7,14 +7,11 @@ from minio import Minio
 from redis import Redis
 
 from broker.settings import BrokerSettings
-from storage.rules import BucketRules
 from storage.settings import StorageSettings
 from tests.broker.late import World
-from tests.conftest import wait_until
 
 
 @pytest.fixture
 def world(storage: StorageSettings, store: Minio, broker: BrokerSettings, redis: Redis) -> World:
     """A store whose bucket tells of writes, and one function, `crop`, below `in/`."""
-    wait_until(lambda: BucketRules(storage).target(), "the store has its event target")
     return World.make(storage, store, broker, redis)

@@ -20,11 +20,10 @@ from redis import Redis
 
 from broker import keys
 from storage.configuration import EventName, Trigger
-from storage.errors import EventFormatError, StorageError
+from storage.errors import EventFormatError
 from storage.events import EventRecord, ListedObject, parse
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
-from tests.conftest import wait_until
 
 #: A record as MinIO's Redis target sends it, read off the list.
 RECORD: dict[str, Any] = {
@@ -411,22 +410,13 @@ def test_the_models_of_powertools_accept_our_events(event: str, address: str) ->
 def told(storage: StorageSettings, store: Minio, redis: Redis) -> Iterator[Redis]:
     """A bucket that tells everything, and the Redis it is told to."""
     trigger = Trigger(bucket="told", events=get_args(EventName))
-    wait_until(lambda: _ensure(storage, trigger), "the store has its event target")
+    BucketRules(storage).ensure([trigger])
     redis.delete(keys.EVENTS)
     yield redis
     BucketRules(storage).ensure([])
     for key in (*NASTY, "a"):  # by name: a listing cannot say each of them
         store.remove_object("told", key)
     store.remove_bucket("told")
-
-
-def _ensure(storage: StorageSettings, trigger: Trigger) -> bool:
-    """The store answers a moment before its event targets are there."""
-    try:
-        BucketRules(storage).ensure([trigger])
-    except StorageError:
-        return False
-    return True
 
 
 def _events(redis: Redis) -> list[EventRecord]:

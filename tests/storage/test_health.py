@@ -24,7 +24,6 @@ from tests.conftest import wait_until
 def bucket(storage: StorageSettings, store: Minio) -> str:
     """A bucket that tells of writes."""
     name = f"health-{uuid.uuid4().hex[:10]}"
-    wait_until(lambda: BucketRules(storage).target(), "the store has its event target")
     store.make_bucket(name)
     BucketRules(storage).mend([Trigger(bucket=name)])
     return name

@@ -19,7 +19,6 @@ from storage.events import EventRecord, parse
 from storage.listing import Listing
 from storage.rules import BucketRules
 from storage.settings import StorageSettings
-from tests.conftest import wait_until
 
 KEYS = ["a b+c.jpg", "ü/ß €.png", "deep/er/k&y=1?.txt", "q\"uote'", "100%25"]
 
@@ -28,7 +27,6 @@ KEYS = ["a b+c.jpg", "ü/ß €.png", "deep/er/k&y=1?.txt", "q\"uote'", "100%25"
 def bucket(storage: StorageSettings, store: Minio, redis: Redis) -> str:
     """A bucket that tells of writes."""
     name = f"list-{uuid.uuid4().hex[:10]}"
-    wait_until(lambda: BucketRules(storage).target(), "the store has its event target")
     store.make_bucket(name)
     BucketRules(storage).mend([Trigger(bucket=name)])
     return name

@@ -42,7 +42,7 @@ WRITES = {f"s3:{event}" for event in WRITING_EVENTS}
 def rules(storage: StorageSettings, store: Minio, redis: Redis) -> Iterator[BucketRules]:
     """Rules of a store without buckets."""
     _empty(store)
-    yield _ready(BucketRules(storage))
+    yield BucketRules(storage)
     _empty(store)
 
 

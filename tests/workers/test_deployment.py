@@ -18,12 +18,10 @@ from redis import Redis
 from broker import keys
 from broker.invocation import FunctionFault, Invocation, Outcome
 from storage.configuration import FunctionConfiguration
-from storage.errors import StorageError, StoreUnavailable
+from storage.errors import StoreUnavailable
 from storage.functions import FunctionStore
 from storage.roles import Roles
-from storage.rules import BucketRules
 from storage.settings import StorageSettings
-from tests.conftest import wait_until
 from workers.deployment import Deployer
 from workers.packages import Packages
 
@@ -84,7 +82,6 @@ def deployment(
     settings = storage.model_copy(update={"system_bucket": OWN})
     functions, roles = FunctionStore(settings), Roles(settings)
     functions.prepare()
-    wait_until(lambda: _has_target(settings), "the store has its event target")
     packages = Packages(tmp_path / "packages", functions.fetch_package)
     deployer = Deployer(redis, settings, functions, roles, packages)
     deployer.serve(_no_trial, lambda: None)
@@ -95,14 +92,6 @@ def deployment(
             assert each.object_name is not None
             store.remove_object(bucket, each.object_name, version_id=each.version_id)
         store.remove_bucket(bucket)
-
-
-def _has_target(settings: StorageSettings) -> bool:
-    """The store answers a moment before its event targets are there."""
-    try:
-        return bool(BucketRules(settings).target())
-    except StorageError:
-        return False
 
 
 def _no_trial(configuration: FunctionConfiguration, event: bytes) -> Outcome:
