@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -80,27 +82,32 @@ def test_what_a_frozen_worker_runs_ends_before_others_run_it(tmp_path: Path) -> 
     assert not first.overlaps(others[0])
 
 
-def _is_ours(process: psutil.Process) -> bool:
-    """Whether it belongs to a trial: by its folder."""
-    try:
-        return "bucketwheel-chaos-" in process.environ().get("BUCKETWHEEL_DATA", "")
-    except psutil.Error:
-        return False
+def _begun_in(folder: Path) -> set[int]:
+    """Process ids of all whose data lie there; what has ended meanwhile aside."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("BUCKETWHEEL_DATA", "").startswith(str(folder)):
+                found.add(process.pid)
+    return found
 
 
-def test_an_interrupted_run_leaves_no_process() -> None:
+def test_an_interrupted_run_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C while processes are stopped: everything that was started has ended, these too."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where trials have their folders
     told: list[str] = []
     begun: set[int] = set()
 
     def interrupt(line: str) -> None:
         told.append(line)
         if len(told) == 2:
-            begun.update(each.pid for each in psutil.process_iter() if _is_ours(each))
+            begun.update(_begun_in(tmp_path))
             raise KeyboardInterrupt
 
     stopping = [each for each in kinds() if "stopped" in each.name]
     with pytest.raises(KeyboardInterrupt):
         trial.run(Trial(stopping, 10.0, seed=1), interrupt)
     assert len(begun) > 5
-    assert not [each for each in psutil.process_iter() if each.pid in begun and _is_ours(each)]
+    assert not _begun_in(tmp_path)
