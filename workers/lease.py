@@ -2,8 +2,9 @@
 
 Two things depend on it. The reaper queues a worker's invocations again when its liveness key has
 expired. Celery's transport delivers a message again that stays unacknowledged for longer than the
-visibility timeout, which here is 15 s: the lease re-scores the held ones. It runs in a thread with
-its own connection, since a stalled hub must not look like a dead worker.
+visibility timeout, which here is 15 s, if it is noted as that in Redis, as those of plain Celery
+clients are: the lease re-scores these. It runs in a thread with its own connection, since a stalled
+hub must not look like a dead worker.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, Final
+from typing import Final
 
 from redis import Redis
 
 from broker import keys
 from broker.connection import UNAVAILABLE, connect
 from broker.settings import LIVENESS, BrokerSettings
+from workers.transport import FunctionQoS
 
 log = logging.getLogger("bucketwheel.lease")
 
@@ -31,8 +33,8 @@ class Lease:
     def __init__(self, settings: BrokerSettings, worker: str) -> None:
         self._redis: Redis = connect(settings)
         self._worker = worker
-        #: kombu's QoS of the consuming channel; set anew by the consumer at each reconnect.
-        self.qos: Any = None
+        #: What the consuming channel holds; set anew by the consumer at each reconnect.
+        self.qos: FunctionQoS | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
@@ -56,21 +58,11 @@ class Lease:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.sadd(keys.WORKERS, self._worker)
         pipeline.set(keys.worker_alive(self._worker), "1", px=int(LIVENESS * 1000))
-        tags = self._held()
-        if tags:
+        tags = list(self.qos.noted) if self.qos is not None else []
+        if self.qos is not None and tags:
             # XX: an entry that was acknowledged meanwhile must not come back.
             pipeline.zadd(self.qos.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
         pipeline.execute()
-
-    def _held(self) -> list[str]:
-        if self.qos is None:
-            return []
-        for _ in range(3):
-            try:
-                return [tag for tag in list(self.qos._delivered) if tag not in self.qos._dirty]
-            except RuntimeError:
-                continue  # changed by the hub's thread while it was read
-        return []
 
     def _run(self) -> None:
         while not self._stopping.wait(INTERVAL):
